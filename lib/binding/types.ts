@@ -1,0 +1,233 @@
+/**
+ * The contract between TypeScript and the addon: types and promises, no code. `native/addon` implements it, the rest of
+ * `lib` programs against it.
+ *
+ * Rules that hold for every call:
+ * - nothing here decides policy: one call is one request to the kernel, or one loop of reads and writes;
+ * - asynchronous calls never run on libuv's pool. A device has one thread, a data fd has one, a kernel has one for its
+ *   file tree; requests to one of them are queued and run one after the other (spec K-4.1);
+ * - a refused request rejects with a {@link NativeError}; the addon never throws for an errno;
+ * - 64-bit numbers are BigInt;
+ * - an object owns its descriptors. `close()` is idempotent, waits for what is queued, and closes exactly once; an
+ *   object that is garbage collected closes too. Calls after `close()` reject with `code: 'ERR_CLOSED'`.
+ */
+
+/** What the addon rejects with; `lib/binding` adds `code` and a message in Node's form before anyone else sees it. */
+export interface NativeError extends Error {
+  /** Negated errno, as Node has it, or 0 when `code` is one of ours. */
+  errno: number;
+  /** `EINVAL` …, or `ERR_CLOSED`, `ERR_BUSY` (a transfer is running), `ERR_CANCELED`, `ERR_FRAME_*` (see {@link TransferSpec}). */
+  code: string;
+  /** The system call or request: `openat`, `read`, `ioctl VFIO_GROUP_GET_STATUS`, `ioctl VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE SET`. */
+  syscall: string;
+  path?: string;
+  /** Transfers: which end failed. */
+  side?: 'source' | 'sink';
+  /** Transfers: payload bytes that had reached the sink before the failure. */
+  bytes?: bigint;
+}
+
+export interface Binding {
+  /** Version of this contract; `lib/binding` refuses another one. */
+  readonly contract: 1;
+  readonly build: {
+    /** Which CRC32C runs on this processor. */
+    readonly crc32c: 'sse4.2' | 'armv8' | 'table';
+    readonly napi: number;
+    readonly compiler: string;
+    readonly sanitizer: string;
+  };
+  /** The running Linux. One object a worker thread. */
+  linuxKernel(): NativeKernel;
+  /**
+   * Loads the mock kernel's shared library (`dlopen`) and makes a kernel from a scenario.
+   * Throws an Error with the library's own sentence when the scenario is refused.
+   */
+  mockKernel(library: string, scenario: string, stateDir: string | null): NativeMockKernel;
+  /** CRC32C (Castagnoli), `seed` is the CRC of what came before. */
+  crc32c(data: Uint8Array, seed?: number): number;
+  /** CRC of A followed by B from both CRCs and the length of B. */
+  crc32cCombine(a: number, b: number, lengthB: bigint): number;
+  /** Starts to move bytes; see {@link TransferSpec}. Throws a TypeError for a spec that makes no sense. */
+  startTransfer(spec: TransferSpec): NativeTransfer;
+}
+
+export interface NativeStat {
+  readonly mode: number;
+  readonly uid: number;
+  readonly size: bigint;
+  readonly rdev: bigint;
+  readonly ino: bigint;
+}
+
+export interface NativeKernel {
+  readonly kind: 'linux' | 'mock';
+  readonly uname: { readonly sysname: string; readonly release: string; readonly machine: string };
+
+  /** Reads at most `max` bytes from the start (sysfs attributes have no useful size). */
+  readFile(path: string, max: number): Promise<Uint8Array>;
+  /** One open, one write of everything, one close: what a sysfs attribute wants. */
+  writeFile(path: string, data: Uint8Array): Promise<void>;
+  /** Names, without `.` and `..`, sorted bytewise. */
+  readdir(path: string): Promise<string[]>;
+  readlink(path: string): Promise<string>;
+  /** Follows links unless `nofollow`. */
+  stat(path: string, nofollow?: boolean): Promise<NativeStat>;
+  /** `mode` as access(2): 0 exists, 4 read, 2 write. */
+  access(path: string, mode: number): Promise<void>;
+
+  /** A device's thread, with nothing open yet. */
+  createDevice(): NativeDevice;
+  /** Ends the file-tree thread. Devices that are open keep the kernel alive. */
+  close(): Promise<void>;
+}
+
+export interface NativeMockKernel extends NativeKernel {
+  /** JSON in, JSON out; docs/mock.md lists the operations. Synchronous: it only looks at memory. */
+  control(request: string): string;
+}
+
+/**
+ * One thread, and the descriptors needed to talk to one device. The opening steps are separate calls so that
+ * TypeScript can decide and explain each (uAPI §1.9, §1.10); every step's descriptor belongs to this object.
+ */
+export interface NativeDevice {
+  /* Group path. */
+  openContainer(path: string): Promise<void>;
+  containerApiVersion(): Promise<number>;
+  containerCheckExtension(extension: number): Promise<number>;
+  openGroup(path: string): Promise<void>;
+  /** VFIO_GROUP_FLAGS_*: VIABLE 1, CONTAINER_SET 2. */
+  groupStatus(): Promise<number>;
+  groupSetContainer(): Promise<void>;
+  containerSetIommu(type: number): Promise<void>;
+  /** `name` as the kernel wants it, VF token included. */
+  groupGetDeviceFd(name: string): Promise<void>;
+
+  /* cdev path. */
+  openCdev(path: string): Promise<void>;
+  openIommufd(path: string): Promise<void>;
+  /** `token`: 16 bytes, sent with VFIO_DEVICE_BIND_FLAG_TOKEN; null sends the 16-byte struct of kernels before 6.17. Gives the devid. */
+  bindIommufd(token: Uint8Array | null): Promise<number>;
+
+  /** True when a device fd is there. */
+  readonly isOpen: boolean;
+
+  /* Requests on the device fd (uAPI §1.2). */
+  /** VFIO_DEVICE_FEATURE with PROBE; `ops`: 1 GET, 2 SET, 3 both, 0 none. Rejects with the kernel's errno when it says no. */
+  featureProbe(index: number, ops: number): Promise<void>;
+  /** GET; gives the payload of `size` bytes. */
+  featureGet(index: number, size: number): Promise<Uint8Array>;
+  /** SET; `payload` may be empty. Gives the payload as the kernel left it. */
+  featureSet(index: number, payload: Uint8Array): Promise<Uint8Array>;
+  /** FEATURE_MIGRATION flags. */
+  migrationFlags(): Promise<bigint>;
+  /** MIG_DEVICE_STATE GET: the raw number, also one unknown today. */
+  getState(): Promise<number>;
+  /** MIG_DEVICE_STATE SET. A data fd in the answer is owned at once; a stale number after an errno is ignored (K-3). */
+  setState(state: number): Promise<{ readonly dataFd: NativeDataFd | null }>;
+  /** MIG_DATA_SIZE. */
+  dataSize(): Promise<bigint>;
+  /** VFIO_DEVICE_RESET, one request (repeating EAGAIN is the caller's). */
+  reset(): Promise<void>;
+  info(): Promise<{ readonly flags: number; readonly regions: number; readonly irqs: number }>;
+  regionInfo(index: number): Promise<{
+    readonly flags: number;
+    readonly size: bigint;
+    readonly offset: bigint;
+  }>;
+  /** pread at an absolute offset of the device fd; may be short. */
+  pread(offset: bigint, length: number): Promise<Uint8Array>;
+  /** pwrite at an absolute offset of the device fd; gives the bytes written. */
+  pwrite(offset: bigint, data: Uint8Array): Promise<number>;
+  /** Any ioctl on the device fd, for conformance tests. `arg` is changed in place. Gives the result, or a negated errno. */
+  rawIoctl(request: number, arg: Uint8Array | bigint): Promise<number>;
+
+  /** Closes data fds last-opened first, then device, group, container, iommufd; then ends the thread. */
+  close(): Promise<void>;
+}
+
+/** A migration data fd: one save or load session (uAPI §2.3, §2.4). */
+export interface NativeDataFd {
+  /** One read(2). An empty array means that the kernel returned 0; ENOMSG rejects with that code. */
+  read(max: number): Promise<Uint8Array>;
+  /** One write(2); gives the bytes the driver took, which may be fewer (pds). */
+  write(data: Uint8Array): Promise<number>;
+  /** VFIO_MIG_GET_PRECOPY_INFO with flags 0; `flags` is the kernel's echo or answer. */
+  precopyInfo(): Promise<{
+    readonly flags: number;
+    readonly initialBytes: bigint;
+    readonly dirtyBytes: bigint;
+  }>;
+  /** Interrupts the call that is running or queued: it rejects with `ERR_CANCELED`. The fd stays usable. */
+  cancel(): void;
+  close(): Promise<void>;
+}
+
+/** Where a transfer reads from. `fd` numbers are real descriptors of this process; the addon works on a duplicate. */
+export type TransferSource =
+  | { readonly kind: 'data-fd'; readonly fd: NativeDataFd }
+  /** DATA sections of a state file. `header` is a section header (24 bytes) that the caller has already read. */
+  | { readonly kind: 'frames'; readonly fd: number; readonly header?: Uint8Array }
+  /** Bare bytes, to their end. */
+  | { readonly kind: 'raw'; readonly fd: number };
+
+export type TransferSink =
+  | { readonly kind: 'data-fd'; readonly fd: NativeDataFd }
+  | { readonly kind: 'frames'; readonly fd: number }
+  | { readonly kind: 'raw'; readonly fd: number }
+  /** Verify only. */
+  | { readonly kind: 'none' };
+
+/**
+ * One run of bytes from a source to a sink, in native code, in bounded memory. The frame format is
+ * docs/state-file.md. A frame's checksum is verified before any of its bytes reach the sink.
+ *
+ * Errors besides errno: `ERR_FRAME_HEADER` (header checksum, or a DATA section of impossible size), `ERR_FRAME_CRC`,
+ * `ERR_FRAME_TRUNCATED`, `ERR_FRAME_ORDER` (the frame's offset is not where the stream stands), `ERR_STALLED` (the
+ * sink took 0 bytes three times, K-7), `ERR_CANCELED`.
+ */
+export interface TransferSpec {
+  readonly source: TransferSource;
+  readonly sink: TransferSink;
+  /** Stream number that frames carry. */
+  readonly stream: number;
+  /**
+   * Frames to write: the device state that their bytes came from. Frames to read: only frames of this phase are
+   * taken, the first other one ends the transfer; null takes all.
+   */
+  readonly phase: number | null;
+  /** Where in the stream the next payload byte stands. */
+  readonly offset: bigint;
+  /** CRC32C of everything before in the file; the result continues it over headers and payloads (frames only). */
+  readonly crc: number;
+  /** Payload bytes in one frame to write, 1 .. 16 MiB. Default 1 MiB. */
+  readonly frameSize?: number;
+  /** Writes to a data fd: at most this many bytes a call (tests). Default: at least 1 MiB or the whole, K-7 (c). */
+  readonly segment?: number;
+  /** Stop after so many payload bytes (raw and data-fd sources). */
+  readonly limit?: bigint;
+}
+
+export interface TransferResult {
+  /** Why it ended: source returned 0; ENOMSG; a section header that is not ours (in `header`); `limit` reached. */
+  readonly end: 'zero' | 'enomsg' | 'header' | 'limit';
+  readonly header: Uint8Array | null;
+  readonly bytes: bigint;
+  readonly frames: bigint;
+  /** `offset` after the last byte. */
+  readonly offset: bigint;
+  readonly crc: number;
+  /** CLOCK_MONOTONIC nanoseconds: start, first byte out of the source, end. */
+  readonly startNs: bigint;
+  readonly firstByteNs: bigint;
+  readonly endNs: bigint;
+}
+
+export interface NativeTransfer {
+  readonly result: Promise<TransferResult>;
+  /** Payload bytes that reached the sink so far; cheap, for a progress bar. */
+  progress(): bigint;
+  /** Interrupts; `result` rejects with `ERR_CANCELED` unless it was already done. */
+  cancel(): void;
+}

@@ -1,0 +1,131 @@
+/**
+ * One error class for everything a person or a scheduler has to act on, and the table of its codes.
+ * Pure: no I/O.
+ */
+
+/** Exit codes of the command line; a signal adds 128 + n. */
+export const Exit = {
+  /** Done. */
+  OK: 0,
+  /** Permission, busy, I/O, disk. */
+  FAILED: 1,
+  USAGE: 2,
+  /** A rule or the kernel's verdict refuses. */
+  REFUSED: 10,
+  /** Not known whether it can work. */
+  UNKNOWN: 11,
+  /** Malformed document or state file. */
+  MALFORMED: 12,
+} as const;
+export type ExitCode = (typeof Exit)[keyof typeof Exit];
+
+/** Every code, and the exit code it stands for. Codes with a spec id are those of spec §7.1. */
+export const ERROR_CODES = {
+  /* the host and the device */
+  'addon-missing': Exit.FAILED,
+  'no-such-device': Exit.FAILED,
+  'no-permission': Exit.FAILED,
+  'device-busy': Exit.FAILED,
+  'group-not-viable': Exit.FAILED,
+  'not-bound-to-vfio': Exit.FAILED,
+  'kernel-too-old': Exit.FAILED,
+  'vf-token': Exit.FAILED,
+  'open-failed': Exit.FAILED,
+  'closed': Exit.FAILED,
+  /* the protocol */
+  'no-migration-support': Exit.REFUSED,
+  'unsupported-flags': Exit.REFUSED,
+  'request-refused': Exit.REFUSED,
+  'session-active': Exit.FAILED,
+  'transition-failed': Exit.FAILED,
+  'read-failed': Exit.FAILED,
+  'write-failed': Exit.FAILED,
+  'reset-failed': Exit.FAILED,
+  'found-in-error': Exit.REFUSED,
+  'state-not-restored': Exit.FAILED,
+  'state-rejected': Exit.REFUSED,
+  'state-too-large': Exit.REFUSED,
+  'vfs-in-use': Exit.REFUSED,
+  /* files */
+  'container-truncated': Exit.MALFORMED,
+  'container-corrupt': Exit.MALFORMED,
+  'container-foreign': Exit.MALFORMED,
+  'container-version': Exit.MALFORMED,
+  'unknown-critical-section': Exit.MALFORMED,
+  'malformed-document': Exit.MALFORMED,
+  'file-exists': Exit.FAILED,
+  'output-failed': Exit.FAILED,
+  'input-failed': Exit.FAILED,
+  /* the person */
+  'usage': Exit.USAGE,
+  'interrupted': Exit.FAILED,
+} as const satisfies Record<string, ExitCode>;
+export type ErrorCode = keyof typeof ERROR_CODES;
+
+/** An errno as Node raises it, and the arc that met it. */
+export interface ErrnoInfo {
+  /** `EINVAL` … */
+  readonly code: string;
+  /** Negated, as Node has it. */
+  readonly errno: number;
+  readonly syscall: string;
+  readonly path?: string;
+}
+
+export interface ErrorFacts {
+  /** Canonical address of the device it is about. */
+  readonly device?: string;
+  /** The request that failed, as state names. */
+  readonly arc?: { readonly from: string; readonly to: string };
+  readonly errno?: ErrnoInfo;
+  /** State of the device now, by GET after the failure: a name, a number the library does not know, or `unknown`. */
+  readonly stateAfter?: string;
+  /** What was done about it and what that left: `went back to RUNNING`, `reset, now RUNNING`, `reset failed: EAGAIN`. */
+  readonly recovery?: string;
+  /** What a person does next, as a sentence. */
+  readonly remedy?: string;
+  /** File it is about, and where in it. */
+  readonly file?: string;
+  readonly offset?: bigint;
+  /** Signal that ended it. */
+  readonly signal?: NodeJS.Signals;
+  readonly cause?: unknown;
+}
+
+/**
+ * What happened, to which device, in which state it is now, what to do next. `message` is one sentence; the facts are
+ * members, so that a program never parses the sentence.
+ */
+export class VfioMigrateError extends Error {
+  override readonly name = 'VfioMigrateError';
+  readonly code: ErrorCode;
+  readonly facts: ErrorFacts;
+
+  constructor(code: ErrorCode, message: string, facts: ErrorFacts = {}) {
+    super(message, facts.cause === undefined ? undefined : { cause: facts.cause });
+    this.code = code;
+    this.facts = facts;
+  }
+
+  get exitCode(): ExitCode {
+    return ERROR_CODES[this.code];
+  }
+
+  /** The document that `--json` prints for an error (schemas/error.schema.json). */
+  toJSON(): Record<string, unknown> {
+    const { cause: _cause, offset, ...facts } = this.facts;
+    return {
+      code: this.code,
+      exit: this.exitCode,
+      message: this.message,
+      ...facts,
+      ...(offset === undefined ? {} : { offset: offset.toString() }),
+    };
+  }
+}
+
+/** True for an error that carries an errno in Node's form. */
+export function isErrno(error: unknown, ...codes: string[]): error is Error & ErrnoInfo {
+  if (!(error instanceof Error) || !('code' in error) || !('syscall' in error)) return false;
+  return codes.length === 0 || codes.includes(error.code as string);
+}
