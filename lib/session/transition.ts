@@ -1,0 +1,203 @@
+/**
+ * The only place that changes a device's state. A caller names the state it wants and what to do should that fail, so
+ * that save and load read as policy.
+ */
+import type { OpenDevice } from '../device/types.ts';
+import {
+  type ErrnoInfo,
+  type ErrorCode,
+  type ErrorFacts,
+  isErrno,
+  path,
+  requestOpensSession,
+  State,
+  stateName,
+  supports,
+  VfioMigrateError,
+} from '../protocol/index.ts';
+
+/** One request and what came of it. */
+export interface ArcRecord {
+  readonly from: string;
+  readonly to: string;
+  /** CLOCK_MONOTONIC, around the request. */
+  readonly ns: bigint;
+  /** errno when it failed. */
+  readonly errno?: string;
+}
+
+/** A request that takes long. It cannot be cancelled: the kernel finishes an arc before the ioctl returns (K-4). */
+export interface SlowArc {
+  readonly from: string;
+  readonly to: string;
+  readonly elapsedMs: number;
+}
+
+/** What goes along through a session: the record of its requests, and who wants to know of slow ones. */
+export interface Trail {
+  readonly arcs: ArcRecord[];
+  readonly onSlowArc?: ((arc: SlowArc) => void) | undefined;
+}
+
+/** After how many milliseconds an arc is reported as slow, and how often again. */
+export const SLOW_ARC_MS = 5000;
+
+/** Where to go when a request fails: a state, a reset, or nowhere. */
+export type Recovery = number | 'reset' | 'none';
+
+/** How often an interrupted request is repeated when the device did not move (K-5 rule 5). */
+const EINTR_TRIES = 5;
+
+/**
+ * Asks for `to`. After a failure the state is read before anything else (K-5), `recovery` is tried, and a
+ * `transition-failed` error (or `code`) says what was asked, which errno came, in which state the device is now and
+ * what recovery left. `refusal` gives the error's code and remedy from the errno.
+ */
+export async function transition(
+  device: OpenDevice,
+  to: number,
+  recovery: Recovery,
+  trail: Trail,
+  refusal?: (errno: string) => { code: ErrorCode; remedy?: string } | undefined,
+): Promise<void> {
+  const from = await stateOrNull(device);
+  if (from === null) throw await failed(device, 'unknown', to, null, recovery, trail, refusal);
+  for (let attempt = 1; ; attempt++) {
+    const error = await request(device, from, to, trail);
+    if (error === null) return;
+    const interrupted = isErrno(error, 'EINTR') && attempt < EINTR_TRIES;
+    if (interrupted && (await stateOrNull(device)) === from) continue;
+    throw await failed(device, stateName(from), to, error, recovery, trail, refusal);
+  }
+}
+
+/** One request, timed and watched. Gives the error instead of throwing it. */
+async function request(device: OpenDevice, from: number, to: number, trail: Trail): Promise<unknown> {
+  const arc = { from: stateName(from), to: stateName(to) };
+  const started = process.hrtime.bigint();
+  const elapsedMs = () => Number((process.hrtime.bigint() - started) / 1_000_000n);
+  const watch = setInterval(() => trail.onSlowArc?.({ ...arc, elapsedMs: elapsedMs() }), SLOW_ARC_MS);
+  let error: unknown = null;
+  try {
+    const { flags } = await device.migration();
+    await device.setState(to);
+    if (requestOpensSession(flags, from, to) && device.dataFd === null) {
+      error = new VfioMigrateError('transition-failed', 'the kernel gave no data fd for a new session');
+    }
+  } catch (caught) {
+    error = caught;
+  } finally {
+    clearInterval(watch);
+  }
+  const errno = isErrno(error) ? { errno: error.code } : {};
+  trail.arcs.push({ ...arc, ns: process.hrtime.bigint() - started, ...errno });
+  return error;
+}
+
+async function failed(
+  device: OpenDevice,
+  from: string,
+  to: number,
+  error: unknown,
+  recovery: Recovery,
+  trail: Trail,
+  refusal: ((errno: string) => { code: ErrorCode; remedy?: string } | undefined) | undefined,
+): Promise<VfioMigrateError> {
+  const after = await recover(device, recovery, trail);
+  const errno = errnoInfo(error);
+  const verdict = errno === undefined ? undefined : refusal?.(errno.code);
+  const why = errno === undefined ? String((error as Error | null)?.message ?? 'its state cannot be read') : errno.code;
+  return new VfioMigrateError(
+    verdict?.code ?? (error instanceof VfioMigrateError ? error.code : 'transition-failed'),
+    `${device.facts.address}: the request ${from} → ${stateName(to)} failed: ${why}`,
+    {
+      device: device.facts.address,
+      arc: { from, to: stateName(to) },
+      ...after,
+      ...(errno === undefined ? {} : { errno }),
+      remedy: verdict?.remedy ?? after.remedy,
+      cause: error,
+    } as ErrorFacts,
+  );
+}
+
+/** What a recovery left: members of {@link ErrorFacts}. */
+export interface Aftermath {
+  readonly stateAfter: string;
+  readonly recovery: string;
+  readonly remedy: string;
+}
+
+/**
+ * Reads the state, then brings the device where `recovery` says, and reads it again. Never throws, never asks for
+ * what the table does not allow, never resets unless told to: a reset erases the state of a guest's device (K-6).
+ */
+export async function recover(device: OpenDevice, recovery: Recovery, trail: Trail): Promise<Aftermath> {
+  const found = await stateOrNull(device);
+  if (recovery === 'reset') return resetAfter(device, found);
+  const name = found === null ? 'unknown' : stateName(found);
+  if (recovery === 'none' || found === recovery) {
+    const done = found === recovery ? `the device is in ${name}` : 'nothing was tried';
+    return { stateAfter: name, recovery: done, remedy: remedyFor(found, recovery) };
+  }
+  const { flags } = await device.migration();
+  if (found === null || !supports(flags, found) || path(flags, found, recovery) === null) {
+    return { stateAfter: name, recovery: 'nothing was tried: only a reset leads out', remedy: remedyFor(null, recovery) };
+  }
+  const error = await request(device, found, recovery, trail);
+  const now = await stateOrNull(device);
+  const stateAfter = now === null ? 'unknown' : stateName(now);
+  const goal = stateName(recovery);
+  const done = now === recovery ? `went back to ${goal}` : `could not go back to ${goal}${reason(error)}`;
+  return { stateAfter, recovery: done, remedy: remedyFor(now, recovery) };
+}
+
+async function resetAfter(device: OpenDevice, found: number | null): Promise<Aftermath> {
+  try {
+    await device.reset();
+  } catch (error) {
+    const now = (await stateOrNull(device)) ?? found;
+    return {
+      stateAfter: now === null ? 'unknown' : stateName(now),
+      recovery: `reset failed${reason(error)}`,
+      remedy: 'Reset or unbind the device before anything uses it; its contents are undefined.',
+    };
+  }
+  const now = await stateOrNull(device);
+  return now === State.RUNNING
+    ? { stateAfter: 'RUNNING', recovery: 'reset', remedy: 'The device is usable again; what it held is gone.' }
+    : {
+        stateAfter: now === null ? 'unknown' : stateName(now),
+        recovery: 'reset, but the device is not in RUNNING',
+        remedy: 'Reset or unbind the device before anything uses it; its contents are undefined.',
+      };
+}
+
+function remedyFor(state: number | null, wanted: Recovery): string {
+  if (state !== null && state === wanted) return 'The device is as it was found; the command can be tried again.';
+  if (state === null || state === State.ERROR || state > State.PRE_COPY_P2P) {
+    return 'Only a reset brings it back (vfio-migrate reset), and that erases what it holds.';
+  }
+  return 'Its owner can ask for the state it should be in, or reset it (vfio-migrate reset), which erases what it holds.';
+}
+
+/** The state by GET, or null where the device does not answer. */
+export async function stateOrNull(device: OpenDevice): Promise<number | null> {
+  try {
+    return await device.state();
+  } catch {
+    return null;
+  }
+}
+
+/** The errno part of an error, in the shape that {@link ErrorFacts} has. */
+export function errnoInfo(error: unknown): ErrnoInfo | undefined {
+  if (!isErrno(error)) return undefined;
+  const { code, errno, syscall, path: file } = error;
+  return { code, errno, syscall, ...(file === undefined ? {} : { path: file }) };
+}
+
+function reason(error: unknown): string {
+  if (error === null || error === undefined) return '';
+  return `: ${isErrno(error) ? error.code : (error as Error).message}`;
+}
