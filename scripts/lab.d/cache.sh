@@ -1,0 +1,235 @@
+# shellcheck shell=bash disable=SC2154,SC2034 # shares variables with scripts/lab
+# What the lab keeps between runs: the kernel with the few modules the guest
+# loads, and a copy of Node. Sourced by scripts/lab, which provides say, fail and
+# cannot_run.
+#
+#   $cache/<version>/   vmlinuz, modules/*.ko, modules.load, release, recipe
+#   $cache/node-<key>/  bin/node, lib/*.so*
+#
+# Everything is made in a directory beside its final place and renamed: what has
+# its final name is whole, whenever the run before was interrupted.
+
+# Changes when the way to make a cache entry changes; entries made another way
+# are made again.
+readonly recipe_version=1
+
+# The packages of the guest's kernel. Nothing of them is installed: they are
+# unpacked into the cache, so that the machine's own kernels, boot loader and
+# initramfs stay as they are.
+readonly image_package=linux-image-6.12-amd64
+readonly headers_package=linux-headers-6.12-amd64
+readonly source_package=linux-source-6.12
+
+recipe() {
+  { echo "$recipe_version" && cat "$lab_d/modules"; } | sha256sum | cut -d' ' -f1
+}
+
+# usable DIR: made by the present recipe? (A finished entry always has its recipe.)
+usable() {
+  [[ -f $1/recipe && $(<"$1/recipe") == "$(recipe)" ]]
+}
+
+# The versions of a package that apt could download, newest first.
+available_versions() {
+  apt-cache madison "$1" 2>/dev/null | awk -F' *[|] *' '$3 !~ /Sources/ { print $2 }' | sort -ruV
+}
+
+# The newest version that all three packages have. The signed image can lag behind
+# the source by a day, and a module fits only the kernel it was built for.
+newest_common_version() {
+  local version
+  for version in $(available_versions "$image_package"); do
+    if available_versions "$headers_package" | grep -qxF -- "$version" &&
+      available_versions "$source_package" | grep -qxF -- "$version"; then
+      echo "$version"
+      return
+    fi
+  done
+}
+
+# The newest version in the cache that can be used as it is.
+newest_cached_version() {
+  local entry
+  for entry in "$cache"/*/recipe; do
+    entry=${entry%/recipe}
+    if [[ -f $entry/vmlinuz ]] && usable "$entry"; then basename "$entry"; fi
+  done | sort -rV | head -n1
+}
+
+# Sets kernel to the directory of the kernel to boot, making it when needed.
+provide_kernel() {
+  local version='' cached
+  if command -v apt-cache >/dev/null; then
+    version=$(newest_common_version)
+    if [[ -z $version && $EUID == 0 ]]; then
+      say 'apt has no list with the kernel packages; running apt-get update once'
+      apt-get -qq update >&2 || say 'apt-get update failed'
+      version=$(newest_common_version)
+    fi
+  fi
+  if [[ -n $version ]] && usable "$cache/$version"; then
+    kernel=$cache/$version
+    return
+  fi
+
+  cached=$(newest_cached_version)
+  if [[ -n $version ]]; then
+    # A plain call, asked for its result afterwards: in a condition bash would not
+    # stop at a failing step inside it.
+    make_kernel "$version"
+    if usable "$cache/$version"; then
+      kernel=$cache/$version
+      return
+    fi
+    [[ -n $cached ]] || cannot_run "the packages of kernel $version could not be fetched, and none is in the cache"
+    say "could not fetch kernel $version; using $cached from the cache"
+  elif [[ -z $cached ]]; then
+    cannot_run "apt knows no version that $image_package, $headers_package and $source_package all have" \
+      'they are in Debian 12 (bookworm-security); with that in the sources: apt-get update'
+  fi
+  kernel=$cache/$cached
+}
+
+# make_kernel VERSION: makes nothing when the packages cannot be fetched; everything
+# after that is a failure of the lab and ends it.
+make_kernel() {
+  local version=$1 entry=$cache/$1 lock
+  mkdir -p "$cache"
+  # Two runs at once must not both download 280 MB; the second one waits.
+  exec {lock}>"$cache/.lock"
+  flock "$lock"
+  if ! usable "$entry"; then
+    work=$(mktemp -d "$cache/.making-XXXXXX")
+    chmod 755 "$work"
+    if fetch_packages "$version"; then
+      unpack_and_build "$version"
+      [[ ! -e $entry ]] || mv -- "$entry" "$work/replaced"
+      mv -- "$work/entry" "$entry"
+    fi
+    rm -rf -- "$work"
+    work=
+  fi
+  exec {lock}>&-
+}
+
+# depends_of PACKAGE=VERSION PATTERN: the first dependency that matches.
+depends_of() {
+  apt-cache show "$1" | sed -n 's/^Depends: //p' | tr -s ', |' '\n' | grep -Ex -m1 -- "$2"
+}
+
+fetch_packages() {
+  local version=$1 image headers common kbuild package packages=()
+  image=$(depends_of "$image_package=$version" 'linux-image-6[.]12.*') || return 1
+  headers=$(depends_of "$headers_package=$version" 'linux-headers-6[.]12.*') || return 1
+  common=$(depends_of "$headers=$version" 'linux-headers-6[.]12.*-common') || return 1
+  kbuild=$(depends_of "$headers=$version" 'linux-kbuild-6[.]12.*') || return 1
+  for package in "$image" "$headers" "$common" "$kbuild" "$source_package"; do
+    packages+=("$package=$version")
+  done
+  say "fetching kernel $version (about 280 MB, once): ${packages[*]}"
+  mkdir "$work/packages"
+  # The sandbox user of apt may not enter a cache below a home directory.
+  (cd "$work/packages" && apt-get -qq -o APT::Sandbox::User=root download "${packages[@]}") >&2
+}
+
+unpack_and_build() {
+  local version=$1 root=$work/root module=$work/module entry=$work/entry release package headers
+
+  say 'unpacking the kernel and building mtty'
+  for package in "$work"/packages/linux-{image,headers,kbuild}-*.deb; do
+    dpkg-deb -x "$package" "$root"
+  done
+  [[ -d $root/lib/modules ]] || ln -s usr/lib "$root/lib"
+  release=$(basename "$root"/lib/modules/*)
+
+  # One file of a 1.5 GB source tree. tar stops reading when it has it, which the
+  # programs before it in the pipe take for an error; what counts is the file.
+  mkdir -p "$module"
+  {
+    dpkg-deb --fsys-tarfile "$work"/packages/linux-source-*.deb |
+      tar -xO --wildcards './usr/src/linux-source-*.tar.xz' |
+      xz -dc |
+      tar -xO --occurrence=1 --wildcards '*/samples/vfio-mdev/mtty.c' >"$module/mtty.c"
+  } 2>"$work/tar.log" || true
+  [[ -s $module/mtty.c ]] || {
+    cat "$work/tar.log" >&2
+    fail "no samples/vfio-mdev/mtty.c in $source_package $version"
+  }
+
+  headers=$root/usr/src/linux-headers-$release
+  # The headers expect to be installed; here they lie below the cache.
+  sed -i "s|^include /usr/src/|include $root/usr/src/|" "$headers/Makefile"
+  echo 'obj-m := mtty.o' >"$module/Makefile"
+  # The distribution's compiler by its plain name, so that the package gcc is
+  # enough. Type information for BPF would need pahole and serves nobody here.
+  make -C "$headers" M="$module" CC=gcc CONFIG_DEBUG_INFO_BTF_MODULES= modules >"$work/make.log" 2>&1 || {
+    cat "$work/make.log" >&2
+    fail "mtty.ko does not build against the headers of kernel $version"
+  }
+
+  mkdir -p "$root/lib/modules/$release/extra" "$entry/modules"
+  cp "$module/mtty.ko" "$root/lib/modules/$release/extra/"
+  depmod -b "$root" "$release"
+  collect_modules "$root" "$release" "$entry"
+  cp "$root/boot/vmlinuz-$release" "$entry/vmlinuz"
+  echo "$release" >"$entry/release"
+  recipe >"$entry/recipe"
+}
+
+# collect_modules ROOT RELEASE ENTRY: the modules of the list and what they depend
+# on, decompressed, in the order in which the guest loads them.
+collect_modules() {
+  local root=$1 release=$2 entry=$3 name parameters kind file base own
+  declare -A seen=()
+  while read -r name parameters; do
+    [[ -n $name && $name != '#'* ]] || continue
+    # -C: the configuration of the machine (blacklists, aliases) is not the guest's.
+    while read -r kind file _; do
+      base=${file##*/}
+      base=${base%.xz}
+      base=${base%.ko}
+      [[ -z ${seen[$base]:-} ]] || continue
+      seen[$base]=1
+      [[ $kind == insmod ]] || continue # the other kind is "builtin"
+      case $file in
+      *.xz) xz -dc "$file" >"$entry/modules/$base.ko" ;;
+      *) cp "$file" "$entry/modules/$base.ko" ;;
+      esac
+      own=
+      [[ $base != "$name" ]] || own=$parameters
+      echo "modules/$base.ko${own:+ $own}"
+    done < <(modprobe -C /dev/null -d "$root" -S "$release" --show-depends "$name") >>"$entry/modules.load"
+    [[ -n ${seen[$name]:-} ]] || fail "kernel $release has no module $name"
+  done <"$lab_d/modules"
+}
+
+# Sets node to a directory with the running Node and its libraries, below one
+# root that can be shared with the guest. A copy, because the guest must not see
+# more of the machine than that, and a share cannot contain links out of itself.
+provide_node() {
+  local binary libraries=() library key
+  binary=$(readlink -f "$(command -v node)")
+  mapfile -t libraries < <(
+    {
+      ldd "$binary" | awk '/=> \// { print $3 } $1 ~ /^\// { print $1 }'
+      # The addon needs these even where Node has them built in.
+      ldconfig -p | awk '/lib(stdc[+][+][.]so[.]6|gcc_s[.]so[.]1) .*x86-64/ { print $NF }'
+    } | sort -u
+  )
+  key=$("$binary" --version)-$(stat -Lc '%n %s %Y' "$binary" "${libraries[@]}" | sha256sum | cut -c1-16)
+  node=$cache/node-$key
+  [[ ! -d $node ]] || return 0
+
+  mkdir -p "$cache"
+  work=$(mktemp -d "$cache/.making-XXXXXX")
+  chmod 755 "$work"
+  mkdir "$work/bin" "$work/lib"
+  cp -- "$binary" "$work/bin/node"
+  for library in "${libraries[@]}"; do
+    # By the name the loader looks for; two directories can offer the same one.
+    cp -Lf -- "$library" "$work/lib/${library##*/}"
+  done
+  # Another run may have been faster; then its copy is as good as this one.
+  mv -T -- "$work" "$node" 2>/dev/null || rm -rf -- "$work"
+  work=
+}
