@@ -59,6 +59,8 @@ export const ERROR_CODES = {
   /* the person */
   'usage': Exit.USAGE,
   'interrupted': Exit.FAILED,
+  /** Nobody has explained it: a bug in this program. */
+  'internal': Exit.FAILED,
 } as const satisfies Record<string, ExitCode>;
 export type ErrorCode = keyof typeof ERROR_CODES;
 

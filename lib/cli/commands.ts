@@ -1,0 +1,273 @@
+/**
+ * The commands: one table that the parser, `--help` and the check of docs/cli.md read. A command's code is loaded when
+ * it runs.
+ */
+import type { CommandModule } from './context.ts';
+
+export interface ArgumentSpec {
+  /** `<dev>` must be given, `[dev]` may. */
+  readonly usage: string;
+  readonly description: string;
+}
+
+export interface OptionSpec {
+  /** As commander has it: `-o, --output <file>`. */
+  readonly flags: string;
+  readonly description: string;
+  readonly choices?: readonly string[];
+  /** The command makes no sense without it. */
+  readonly required?: boolean;
+  /** Environment variable that gives the value when the option does not. */
+  readonly env?: string;
+}
+
+export interface CommandSpec {
+  readonly name: string;
+  readonly summary: string;
+  /** What a person must know before using it. Paragraphs. */
+  readonly description: readonly string[];
+  readonly args: readonly ArgumentSpec[];
+  readonly options: readonly OptionSpec[];
+  readonly examples: readonly { readonly command: string; readonly says: string }[];
+  /**
+   * Option that names the file a command makes. When it is `-`, standard output carries bytes: the summary goes to
+   * standard error, and `--json` is refused.
+   */
+  readonly makes?: string;
+  /** What it prints is the reason to call it: `--quiet` leaves it alone. */
+  readonly answers: boolean;
+  readonly load: () => Promise<CommandModule>;
+}
+
+const DEV: ArgumentSpec = {
+  usage: '<dev>',
+  description: 'PCI address, mdev UUID, /dev/vfio/… or sysfs path, or pci:… mdev:… cdev:…',
+};
+const FILE: ArgumentSpec = { usage: '<file>', description: 'state file, or - for standard input' };
+const OUTPUT: OptionSpec = {
+  flags: '-o, --output <file>',
+  description: 'file to make, or - for standard output',
+  required: true,
+};
+const FORCE: OptionSpec = { flags: '--force', description: 'replace the file if it exists' };
+const OPENING: readonly OptionSpec[] = [
+  {
+    flags: '--via <path>',
+    description: 'how to open the device; default: its cdev when there is one, else its group',
+    choices: ['group', 'cdev'],
+  },
+  { flags: '--vf-token <uuid>', description: 'the token of the PF, for a VF of a PF bound to vfio-pci' },
+];
+const RESET_IF_ERROR: OptionSpec = {
+  flags: '--reset',
+  description: 'reset a device found in ERROR first; this erases what it holds',
+};
+const PHASE: OptionSpec = {
+  flags: '--phase <name>',
+  description: 'only the bytes that were read in this device state',
+  choices: ['PRE_COPY', 'PRE_COPY_P2P', 'STOP_COPY'],
+};
+
+export const COMMANDS: readonly CommandSpec[] = [
+  {
+    name: 'list',
+    summary: 'list the VFIO devices of this host',
+    description: [
+      'Reads sysfs and debugfs; opens nothing. A device is listed when a vfio driver holds it. The state column is filled where debugfs tells it (kernel 6.8 and newer, CONFIG_VFIO_DEBUGFS).',
+    ],
+    args: [],
+    options: [],
+    examples: [{ command: 'vfio-migrate list', says: 'devices, their drivers, groups and states' }],
+    answers: true,
+    load: () => import('./commands/list.ts'),
+  },
+  {
+    name: 'info',
+    summary: 'show what is known about a device',
+    description: [
+      'Reads sysfs and debugfs. With --open the device itself is asked for its migration capabilities and state. Opening a vfio-pci device resets it, and so does closing it; an mdev decides for itself.',
+    ],
+    args: [DEV],
+    options: [
+      { flags: '--open', description: 'open the device and ask it; a vfio-pci device is reset by that' },
+      ...OPENING,
+    ],
+    examples: [
+      { command: 'vfio-migrate info 0000:65:00.2', says: 'without touching the device' },
+      { command: 'vfio-migrate info --open 0000:65:00.2', says: 'capabilities, state and estimated size' },
+    ],
+    answers: true,
+    load: () => import('./commands/info.ts'),
+  },
+  {
+    name: 'save',
+    summary: "save a device's state to a file",
+    description: [
+      'Reads the whole migration state of the device and writes a state file. The device ends in the state it was found in, or in STOP with --move. It opens the device: it must be bound to a vfio driver and idle. A vfio-pci device is reset when it is opened and when it is closed, so what is saved is the state of a freshly reset device.',
+      'The file gets its final name when it is complete and synced; before that it has a temporary name in the same directory.',
+    ],
+    args: [DEV],
+    options: [
+      OUTPUT,
+      FORCE,
+      { flags: '--move', description: 'leave the device in STOP: close or reset it, never run it' },
+      { flags: '--no-precopy', description: 'do not read in PRE_COPY, even if the device can' },
+      { flags: '--digest <name>', description: "record a digest of the driver's bytes", choices: ['sha256'] },
+      ...OPENING,
+      RESET_IF_ERROR,
+    ],
+    examples: [
+      { command: 'vfio-migrate save 0000:65:00.2 -o nic.vfmig', says: 'to a file' },
+      { command: 'vfio-migrate save 0000:65:00.2 -o - | zstd > nic.vfmig.zst', says: 'through a pipe' },
+    ],
+    makes: 'output',
+    answers: false,
+    load: () => import('./commands/save.ts'),
+  },
+  {
+    name: 'load',
+    summary: 'load a saved state into a device',
+    description: [
+      "Writes the driver's bytes to the device and asks for STOP, which is the driver's verdict on them. A file is verified as a whole before the device is opened; from a pipe each frame is verified before its bytes reach the device, and the end marker before the device leaves RESUMING.",
+      'If a write fails the device is reset. A vfio-pci device is reset when this command closes it: the loaded state ends with the command. --then running is refused for such a device, because nobody keeps it.',
+    ],
+    args: [DEV],
+    options: [
+      { flags: '-i, --input <file>', description: 'state file, or - for standard input', required: true },
+      {
+        flags: '--then <state>',
+        description: 'state to leave the device in; default: stop',
+        choices: ['stop', 'running'],
+      },
+      ...OPENING,
+      RESET_IF_ERROR,
+    ],
+    examples: [
+      { command: 'vfio-migrate load -i nic.vfmig 0000:65:00.3', says: 'from a file' },
+      {
+        command: 'ssh other vfio-migrate save 65:00.2 -o - | vfio-migrate load -i - 65:00.2',
+        says: 'from another host',
+      },
+    ],
+    answers: false,
+    load: () => import('./commands/load.ts'),
+  },
+  {
+    name: 'inspect',
+    summary: 'show what a state file says about itself',
+    description: [
+      'Reads section headers and descriptions, not the data: fast, and no proof that the file is whole.',
+    ],
+    args: [FILE],
+    options: [],
+    examples: [{ command: 'vfio-migrate inspect nic.vfmig', says: 'source, phases, sizes' }],
+    answers: true,
+    load: () => import('./commands/inspect.ts'),
+  },
+  {
+    name: 'verify',
+    summary: 'check that a state file is whole',
+    description: [
+      'Reads the whole file and checks every checksum, offset and total. Exit code 12 when it is not whole.',
+    ],
+    args: [FILE],
+    options: [],
+    examples: [{ command: 'vfio-migrate verify nic.vfmig', says: 'exit code 0 when whole, 12 when not' }],
+    answers: false,
+    load: () => import('./commands/verify.ts'),
+  },
+  {
+    name: 'extract',
+    summary: "write the driver's own bytes of a state file",
+    description: [
+      'Writes exactly the bytes that the driver gave, without frames, all of them or those of one phase. The output gets its final name only if the whole file proved right.',
+    ],
+    args: [FILE],
+    options: [OUTPUT, FORCE, PHASE],
+    examples: [
+      { command: 'vfio-migrate extract nic.vfmig -o nic.raw', says: 'all bytes in order' },
+      { command: 'vfio-migrate extract nic.vfmig -o - --phase PRE_COPY | xxd', says: 'one phase, to a pipe' },
+    ],
+    makes: 'output',
+    answers: false,
+    load: () => import('./commands/extract.ts'),
+  },
+  {
+    name: 'pack',
+    summary: "make a state file from a driver's bytes",
+    description: [
+      'The way back from extract. The description of the source comes from another state file: nothing is made up.',
+    ],
+    args: [{ usage: '<raw>', description: "file with the driver's bytes, or - for standard input" }],
+    options: [
+      OUTPUT,
+      FORCE,
+      {
+        flags: '--like <file>',
+        description: 'state file whose source and phases the new one repeats',
+        required: true,
+      },
+    ],
+    examples: [
+      {
+        command: 'vfio-migrate pack nic.raw --like nic.vfmig -o again.vfmig',
+        says: 'the inverse of extract',
+      },
+    ],
+    makes: 'output',
+    answers: false,
+    load: () => import('./commands/pack.ts'),
+  },
+  {
+    name: 'reset',
+    summary: 'reset a device, erasing what it holds',
+    description: [
+      'Asks for VFIO_DEVICE_RESET. The device is in RUNNING afterwards, in its initial state. It ends a session that a dead process left behind and leads out of ERROR.',
+    ],
+    args: [DEV],
+    options: [...OPENING],
+    examples: [{ command: 'vfio-migrate reset 0000:65:00.3', says: 'out of ERROR, or of a dead session' }],
+    answers: false,
+    load: () => import('./commands/reset.ts'),
+  },
+];
+
+/** Options of every command, before or after its name. */
+export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
+  { flags: '--json', description: 'print one JSON document (schemas/), errors included' },
+  {
+    flags: '--mock <scenario>',
+    description: 'run on the mock kernel: a scenario that comes with the package, or a file',
+    env: 'VFIO_MIGRATE_MOCK',
+  },
+  {
+    flags: '--mock-state <dir>',
+    description: 'where mock devices that survive a process keep their state',
+    env: 'VFIO_MIGRATE_MOCK_STATE',
+  },
+  { flags: '-q, --quiet', description: 'no messages, no progress, no summary; errors only' },
+  {
+    flags: '-v, --verbose',
+    description: 'say more: system calls and errnos of errors, the course of things',
+  },
+  { flags: '--no-progress', description: 'no progress line, even on a terminal' },
+  {
+    flags: '--color <when>',
+    description: 'colours in text; default: auto',
+    choices: ['auto', 'always', 'never'],
+  },
+];
+
+export const SUMMARY =
+  'Save the state of a Linux VFIO device to a file or stream, and load it into another device.';
+
+/** Exit codes, as `--help` and docs/cli.md show them (lib/protocol/errors.ts gives them). */
+export const EXIT_CODES: readonly (readonly [code: string, meaning: string])[] = [
+  ['0', 'done'],
+  ['1', 'failed: permission, busy, I/O, disk'],
+  ['2', 'usage'],
+  ['10', 'refused by a rule or by the kernel (no migration support, state rejected)'],
+  ['11', 'not known whether it can work'],
+  ['12', 'malformed document or state file'],
+  ['128+n', 'ended by signal n, after the device was brought back'],
+];

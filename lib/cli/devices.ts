@@ -1,0 +1,57 @@
+/** What the commands that take a device share: finding it, saying what opening means, opening, closing. */
+import { parseAddress } from '../device/address.ts';
+import { facts } from '../device/facts.ts';
+import { openDevice } from '../device/open.ts';
+import type { DeviceFacts, Host, OpenDevice, OpenOptions, Via } from '../device/types.ts';
+import { type CommandContext, text } from './context.ts';
+
+export interface Found {
+  readonly host: Host;
+  readonly facts: DeviceFacts;
+}
+
+/** The device that the argument `dev` names. The address is parsed before the kernel is asked for anything. */
+export async function findDevice(context: CommandContext): Promise<Found> {
+  const address = parseAddress(context.args.dev as string);
+  const host = await context.host();
+  return { host, facts: await facts(host, address) };
+}
+
+/**
+ * Opens the device, runs `work` on it, and closes it whatever happens. When both fail, the error of `work` is thrown:
+ * it came first, and it names the device's state.
+ */
+export async function withDevice<T>(
+  context: CommandContext,
+  found: Found,
+  work: (device: OpenDevice) => Promise<T>,
+): Promise<T> {
+  const device = context.watch(await openDevice(found.host, found.facts, openOptions(context)));
+  let result: T;
+  try {
+    result = await work(device);
+  } catch (error) {
+    await device.close().catch((second: Error) => {
+      context.messages.detail(`vfio-migrate: closing ${found.facts.address}: ${second.message}`);
+    });
+    throw error;
+  }
+  await device.close();
+  return result;
+}
+
+function openOptions({ options }: CommandContext): OpenOptions {
+  const via = text(options, 'via');
+  const token = text(options, 'vfToken');
+  return { ...(via === undefined ? {} : { via: via as Via }), ...(token === undefined ? {} : { token }) };
+}
+
+/** `10de:2335 rev a1`, or an mdev's type. */
+export function identity(device: DeviceFacts): string | null {
+  const { pci, mdev } = device;
+  if (mdev !== null) return mdev.typeName === null ? mdev.type : `${mdev.type} (${mdev.typeName})`;
+  if (pci === null) return null;
+  const bare = (id: string) => id.replace(/^0x/, '');
+  const revision = pci.revision === null ? '' : ` rev ${bare(pci.revision)}`;
+  return `${bare(pci.vendor)}:${bare(pci.device)}${revision}`;
+}

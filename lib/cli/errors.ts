@@ -1,0 +1,64 @@
+/** Errors for people and for programs. */
+import { VfioMigrateError } from '../protocol/errors.ts';
+import { isErrno } from '../protocol/index.ts';
+import type { Paint } from './output.ts';
+
+/**
+ * Whatever was thrown, as the one class of errors. An abort becomes `interrupted`; what nobody has explained becomes
+ * `internal`, which is a bug.
+ */
+export function asError(thrown: unknown, signal: NodeJS.Signals | null): VfioMigrateError {
+  if (thrown instanceof VfioMigrateError) return thrown;
+  const aborted = (thrown as { name?: unknown } | null)?.name === 'AbortError' || thrown === signal;
+  if (signal !== null && aborted) {
+    return new VfioMigrateError('interrupted', `stopped by ${signal}`, { signal, cause: thrown });
+  }
+  const facts = isErrno(thrown)
+    ? {
+        errno: {
+          code: thrown.code,
+          errno: thrown.errno,
+          syscall: thrown.syscall,
+          ...(thrown.path === undefined ? {} : { path: thrown.path }),
+        },
+      }
+    : {};
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  return new VfioMigrateError('internal', `internal error: ${message}`, {
+    ...facts,
+    remedy: 'This is a bug; please report it with the output of the same command under -v.',
+    cause: thrown,
+  });
+}
+
+/** What a person reads. The first line says what happened; the others say how things are now and what to do. */
+export function errorText(error: VfioMigrateError, paint: Paint, verbose: boolean): string[] {
+  const { stateAfter, recovery, remedy, device, file, offset, arc, errno } = error.facts;
+  const rows: (readonly [string, string | undefined])[] = [
+    [
+      'state now',
+      stateAfter === undefined ? undefined : device === undefined ? stateAfter : `${stateAfter} (${device})`,
+    ],
+    ['done about it', recovery],
+    ['next', remedy],
+  ];
+  if (verbose) {
+    rows.push(
+      ['code', error.code],
+      ['request', arc === undefined ? undefined : `${arc.from} → ${arc.to}`],
+      [
+        'errno',
+        errno === undefined ? undefined : [errno.code, errno.syscall, errno.path].filter(Boolean).join(' '),
+      ],
+      ['place', file === undefined ? undefined : offset === undefined ? file : `${file}, offset ${offset}`],
+    );
+  }
+  const shown = rows.filter(([, value]) => value !== undefined).map(([key, value]) => `${key}: ${value}`);
+  const stack = verbose && error.code === 'internal' ? stackOf(error) : [];
+  return [`${paint('red', 'vfio-migrate:')} ${error.message}`, ...shown, ...stack];
+}
+
+function stackOf(error: VfioMigrateError): string[] {
+  const { cause } = error.facts;
+  return String((cause instanceof Error ? cause.stack : undefined) ?? error.stack).split('\n');
+}

@@ -1,0 +1,86 @@
+/** How values look in text for people. Pure: no I/O. */
+
+const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'] as const;
+
+/** `64.0 MiB`; bytes below 1 KiB exactly. IEC units, powers of 1024. */
+export function size(bytes: bigint): string {
+  let unit = 0;
+  let value = Number(bytes);
+  while (value >= 1024 && unit < UNITS.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  return unit === 0 ? `${bytes} B` : `${value.toFixed(1)} ${UNITS[unit]}`;
+}
+
+/** `64.0 MiB (67108864 bytes)`: for reports, where the exact number matters. */
+export function exactSize(bytes: bigint): string {
+  return bytes < 1024n ? `${bytes} bytes` : `${size(bytes)} (${bytes} bytes)`;
+}
+
+/** Nanoseconds as milliseconds: `12.3 ms`, three digits after the point below 1 ms. */
+export function duration(ns: bigint): string {
+  const ms = Number(ns) / 1e6;
+  return `${ms.toFixed(ms < 1 ? 3 : 1)} ms`;
+}
+
+/** Bytes in a time, as `1.2 GiB/s`; null when the time is too short to tell. */
+export function rate(bytes: bigint, ns: bigint): string | null {
+  if (ns < 1_000_000n) return null;
+  return `${size((bytes * 1_000_000_000n) / ns)}/s`;
+}
+
+/** Seconds as `0:07`, `12:30`, `1:02:03`. */
+export function clock(seconds: number): string {
+  const s = Math.max(0, Math.ceil(seconds));
+  const two = (n: number) => String(n).padStart(2, '0');
+  const hours = Math.floor(s / 3600);
+  const minutes = Math.floor(s / 60) % 60;
+  return hours > 0 ? `${hours}:${two(minutes)}:${two(s % 60)}` : `${minutes}:${two(s % 60)}`;
+}
+
+/**
+ * Rows under headings, columns padded to their widest cell and set apart by two spaces. No trailing blanks, so that
+ * the text survives copying.
+ */
+export function table(headings: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  const all = [headings, ...rows];
+  const widths = headings.map((_, column) => Math.max(...all.map((row) => (row[column] ?? '').length)));
+  return all.map((row) =>
+    widths
+      .map((width, column) => (row[column] ?? '').padEnd(width))
+      .join('  ')
+      .trimEnd(),
+  );
+}
+
+/** A value of a key/value listing; null and undefined leave the line out. */
+export type Value = string | readonly string[] | null | undefined;
+
+/** `key: value` lines, values aligned; a list gives one line for each item, the key on the first. */
+export function keyValues(pairs: readonly (readonly [key: string, value: Value])[]): string[] {
+  const shown = pairs.filter(([, value]) => value != null && (typeof value === 'string' || value.length > 0));
+  const width = Math.max(0, ...shown.map(([key]) => key.length)) + 1;
+  return shown.flatMap(([key, value]) =>
+    (typeof value === 'string' ? [value] : (value as readonly string[])).map((line, index) =>
+      `${(index === 0 ? `${key}:` : '').padEnd(width)} ${line}`.trimEnd(),
+    ),
+  );
+}
+
+/**
+ * Control characters made visible. Names from sysfs, files and arguments may hold anything; a terminal must not obey
+ * them.
+ */
+export function printable(text: string): string {
+  return text.replace(
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+    /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g,
+    (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`,
+  );
+}
+
+/** JSON for standard output: one document, 64-bit numbers as decimal text (JSON numbers lose digits beyond 2^53). */
+export function json(document: unknown): string {
+  return `${JSON.stringify(document, (_key, value) => (typeof value === 'bigint' ? value.toString() : value), 2)}\n`;
+}

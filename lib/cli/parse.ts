@@ -1,0 +1,138 @@
+/** Arguments to a command, by the table in commands.ts. Loads commander. */
+import { Command, CommanderError, Option } from 'commander';
+import { VfioMigrateError } from '../protocol/errors.ts';
+import {
+  COMMANDS,
+  type CommandSpec,
+  EXIT_CODES,
+  GLOBAL_OPTIONS,
+  type OptionSpec,
+  SUMMARY,
+} from './commands.ts';
+import type { OptionValues } from './context.ts';
+
+export type Parsed =
+  | { readonly kind: 'help'; readonly text: string }
+  | { readonly kind: 'version' }
+  | {
+      readonly kind: 'command';
+      readonly spec: CommandSpec;
+      readonly args: Readonly<Record<string, string>>;
+      readonly options: OptionValues;
+    };
+
+/** Throws `usage` for arguments that make no sense. */
+export function parse(argv: readonly string[], env: NodeJS.ProcessEnv): Parsed {
+  const chosen: Extract<Parsed, { kind: 'command' }>[] = [];
+  let written = '';
+  const program = buildProgram(env, (spec, args, options) =>
+    chosen.push({ kind: 'command', spec, args, options }),
+  );
+  eachCommand(program, (command) => {
+    command.exitOverride();
+    // The defaults look at process.stdout, which must not be touched (output.ts).
+    command.configureOutput({
+      writeOut: (text) => {
+        written += text;
+      },
+      writeErr: () => {},
+      getOutHelpWidth: () => HELP_WIDTH,
+      getErrHelpWidth: () => HELP_WIDTH,
+      getOutHasColors: () => false,
+      getErrHasColors: () => false,
+    });
+  });
+  try {
+    program.parse(helpAsOption(argv), { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.code === 'commander.version') return { kind: 'version' };
+    if (error.code === 'commander.helpDisplayed') return { kind: 'help', text: written };
+    throw usage(error, argv);
+  }
+  const parsed = chosen[0];
+  if (parsed === undefined) throw new Error('the parser ended without a command');
+  return parsed;
+}
+
+/** `help save` is `save --help`; an unknown name is refused as everywhere. */
+function helpAsOption(argv: readonly string[]): readonly string[] {
+  if (argv[0] !== 'help') return argv;
+  const [, name] = argv;
+  const known = name === undefined || name.startsWith('-') || COMMANDS.some((spec) => spec.name === name);
+  return known ? [...argv.slice(1), '--help'] : [name];
+}
+
+/** Of every help text, whatever the terminal: it is also what docs/cli.md shows. */
+const HELP_WIDTH = 80;
+
+type Choose = (spec: CommandSpec, args: Record<string, string>, options: OptionValues) => void;
+
+function buildProgram(env: NodeJS.ProcessEnv, choose: Choose): Command {
+  const program = new Command('vfio-migrate');
+  program.description(SUMMARY);
+  program.helpOption('-h, --help', 'show this help, or that of a command');
+  program.helpCommand('help [command]', 'show the help of a command');
+  program.version('', '-V, --version', 'print the version');
+  program.usage('[options] <command> …');
+  for (const option of GLOBAL_OPTIONS) program.addOption(optionOf(option, env));
+  program.addHelpText('after', () => section('Exit codes', EXIT_CODES));
+  program.configureHelp({ showGlobalOptions: false });
+  for (const spec of COMMANDS) program.addCommand(commandOf(spec, program, choose));
+  return program;
+}
+
+function commandOf(spec: CommandSpec, program: Command, choose: Choose): Command {
+  const command = new Command(spec.name).summary(spec.summary).description(spec.description.join('\n\n'));
+  command.helpOption('-h, --help', 'show this help');
+  for (const argument of spec.args) command.argument(argument.usage, argument.description);
+  for (const option of spec.options) command.addOption(optionOf(option, {}));
+  command.addHelpText('after', () =>
+    section(
+      'Examples',
+      spec.examples.map((e) => [e.says, e.command] as const),
+      true,
+    ),
+  );
+  command.addHelpText('after', '\nOptions of every command and exit codes: vfio-migrate --help');
+  command.action(() => {
+    const names = spec.args.map((argument) => argument.usage.slice(1, -1));
+    const args = Object.fromEntries(names.map((name, index) => [name, command.args[index] as string]));
+    choose(spec, args, { ...program.opts(), ...command.opts() });
+  });
+  return command;
+}
+
+function optionOf(spec: OptionSpec, env: NodeJS.ProcessEnv): Option {
+  const from = spec.env === undefined ? '' : ` (environment: ${spec.env})`;
+  const option = new Option(spec.flags, spec.description + from);
+  if (spec.choices !== undefined) option.choices(spec.choices);
+  if (spec.required === true) option.makeOptionMandatory();
+  // An empty variable is one that was switched off.
+  if (spec.env !== undefined && env[spec.env]) option.default(env[spec.env], 'from the environment');
+  return option;
+}
+
+function section(title: string, rows: readonly (readonly [string, string])[], commands = false): string {
+  const width = Math.max(...rows.map(([left]) => left.length));
+  const shown = commands
+    ? rows.flatMap(([says, command]) => [`  # ${says}`, `  ${command}`])
+    : rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`);
+  return `\n${title}:\n${shown.join('\n')}`;
+}
+
+function eachCommand(command: Command, visit: (command: Command) => void): void {
+  visit(command);
+  for (const sub of command.commands) eachCommand(sub, visit);
+}
+
+function usage(error: CommanderError, argv: readonly string[]): VfioMigrateError {
+  const spec = COMMANDS.find(({ name }) => argv.includes(name));
+  const remedy = `See vfio-migrate ${spec === undefined ? '' : `${spec.name} `}--help.`;
+  // commander.help is what it raises when no command was given.
+  const message =
+    error.code === 'commander.help'
+      ? `a command is missing: ${COMMANDS.map(({ name }) => name).join(', ')}`
+      : error.message.replace(/^error: /, '').replaceAll('\n', ' ');
+  return new VfioMigrateError('usage', message, { remedy });
+}

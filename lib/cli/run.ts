@@ -1,0 +1,150 @@
+/** One command from arguments to exit code. */
+import { isatty } from 'node:tty';
+import { VfioMigrateError } from '../protocol/errors.ts';
+import type { CommandSpec } from './commands.ts';
+import type { CommandResult, OptionValues } from './context.ts';
+import { asError, errorText } from './errors.ts';
+import { json } from './format.ts';
+import { type ColorChoice, lines, Messages, usesColor, writeAll } from './output.ts';
+import { type Parsed, parse } from './parse.ts';
+import { Scope } from './scope.ts';
+import { dieOf, signalExit, watchSignals } from './signals.ts';
+
+/** Standard output was closed by its reader: what SIGPIPE would have done to a program that does not ignore it. */
+const EXIT_CLOSED_PIPE = signalExit('SIGPIPE');
+
+/** How long a finished command waits for a read that nobody can cancel, after a signal. */
+const LINGER_MS = 1000;
+
+/** Runs the command line. Gives the exit code; never throws. */
+export async function run(argv: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
+  let parsed: Parsed;
+  try {
+    parsed = parse(argv, env);
+  } catch (error) {
+    const plain = new Messages({ quiet: false, verbose: argv.includes('-v'), color: false, progress: false });
+    return await fail(asError(error, null), { json: beforeDashes(argv).includes('--json'), messages: plain });
+  }
+  if (parsed.kind !== 'command')
+    return await print(parsed.kind === 'help' ? parsed.text : `${await version()}\n`);
+  return await execute(parsed, env);
+}
+
+async function version(): Promise<string> {
+  const { readFile } = await import('node:fs/promises');
+  return JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8')).version;
+}
+
+/** `--` ends the options: what follows is a name, even if it looks like one. */
+function beforeDashes(argv: readonly string[]): readonly string[] {
+  const end = argv.indexOf('--');
+  return end < 0 ? argv : argv.slice(0, end);
+}
+
+async function print(text: string): Promise<number> {
+  return (await writeAll(1, text)) ? 0 : EXIT_CLOSED_PIPE;
+}
+
+interface Failing {
+  readonly json: boolean;
+  readonly messages: Messages;
+  readonly command?: string;
+  readonly mock?: string | undefined;
+  readonly exit?: number;
+}
+
+async function fail(error: VfioMigrateError, how: Failing): Promise<number> {
+  const exit = how.exit ?? error.exitCode;
+  if (how.json) {
+    const head = documentHead('error', how.mock);
+    const about = how.command === undefined ? {} : { command: how.command };
+    const written = await writeAll(1, json({ ...head, ...about, ...error.toJSON(), exit }));
+    return written ? exit : EXIT_CLOSED_PIPE;
+  }
+  const text = errorText(error, how.messages.paint, how.messages.verbose);
+  how.messages.insist(
+    lines(how.mock === undefined ? text : [text[0]!, `mock: ${how.mock}`, ...text.slice(1)]).trimEnd(),
+  );
+  return exit;
+}
+
+/** The members that every document starts with. */
+function documentHead(name: string, mock: string | undefined): Record<string, unknown> {
+  return { schema: `vfio-migrate/${name}/1`, ...(mock === undefined ? {} : { mock }) };
+}
+
+/**
+ * One command: its context, its signals, and the closing of what it opened. Standard output is written when nothing is
+ * open any more, so that a reader who takes his time keeps no device.
+ */
+async function execute(
+  parsed: Extract<Parsed, { kind: 'command' }>,
+  env: NodeJS.ProcessEnv,
+): Promise<number> {
+  const { spec, options } = parsed;
+  const messages = messagesFor(options, env);
+  const scope = new Scope(options, messages);
+  const signals = watchSignals({
+    first: (signal) => scope.unwind(signal),
+    last: (signal) => scope.leave(signal),
+  });
+  const failing = () => ({ json: options.json === true, messages, command: spec.name, mock: scope.mock });
+  let result: CommandResult;
+  try {
+    refuseJsonBesideBytes(spec, options);
+    const module = await spec.load();
+    result = await module.run(scope.context(parsed.args));
+  } catch (thrown) {
+    const { received } = signals;
+    await scope.close();
+    signals.dispose();
+    if (received !== null) leaveSoon(received);
+    const exit = received === null ? undefined : signalExit(received);
+    return await fail(asError(thrown, received), { ...failing(), ...(exit === undefined ? {} : { exit }) });
+  }
+  await scope.close();
+  signals.dispose();
+  return await present(spec, options, result, scope.mock, messages);
+}
+
+async function present(
+  spec: CommandSpec,
+  options: OptionValues,
+  result: CommandResult,
+  mock: string | undefined,
+  messages: Messages,
+): Promise<number> {
+  if (options.json === true)
+    return await print(json({ ...documentHead(spec.name, mock), ...result.document }));
+  if (options.quiet === true && !spec.answers) return 0;
+  const text = lines([...(mock === undefined ? [] : [`mock: ${mock}`]), ...result.text]);
+  if (!makesBytes(spec, options)) return await print(text);
+  messages.say(text.trimEnd());
+  return 0;
+}
+
+/** Does standard output carry what the command makes? */
+function makesBytes(spec: CommandSpec, options: OptionValues): boolean {
+  return spec.makes !== undefined && options[spec.makes] === '-';
+}
+
+function refuseJsonBesideBytes(spec: CommandSpec, options: OptionValues): void {
+  if (options.json !== true || !makesBytes(spec, options)) return;
+  throw new VfioMigrateError('usage', '--json and -o - both want standard output', {
+    remedy: 'Write to a file, or do without --json.',
+  });
+}
+
+function messagesFor(options: OptionValues, env: NodeJS.ProcessEnv): Messages {
+  return new Messages({
+    quiet: options.quiet === true,
+    verbose: options.verbose === true,
+    color: usesColor((options.color ?? 'auto') as ColorChoice, 2, env),
+    progress: options.progress !== false && env.TERM !== 'dumb' && isatty(2),
+  });
+}
+
+/** A read of a pipe on libuv's pool cannot be cancelled and would keep a process that is done; the timer does not. */
+function leaveSoon(signal: NodeJS.Signals): void {
+  setTimeout(() => dieOf(signal), LINGER_MS).unref();
+}

@@ -1,0 +1,92 @@
+/** One command under way: what has to be closed, told or removed when it ends, however it ends. */
+import type { Host } from '../device/types.ts';
+import type { CommandContext, OptionValues } from './context.ts';
+import { text } from './context.ts';
+import type { Messages } from './output.ts';
+import { Progress } from './progress.ts';
+import { type DeviceWatch, watchDevice } from './watch.ts';
+
+export class Scope {
+  readonly #options: OptionValues;
+  readonly #messages: Messages;
+  readonly #abort = new AbortController();
+  readonly #progress: Progress[] = [];
+  readonly #watches: DeviceWatch[] = [];
+  readonly #cleanups: (() => void)[] = [];
+  #host: Promise<Host> | null = null;
+  #mock: string | undefined;
+
+  constructor(options: OptionValues, messages: Messages) {
+    this.#options = options;
+    this.#messages = messages;
+    this.#mock = text(options, 'mock');
+  }
+
+  /** Name of the mock kernel's scenario, when this runs on one. */
+  get mock(): string | undefined {
+    return this.#mock;
+  }
+
+  context(args: Readonly<Record<string, string>>): CommandContext {
+    return {
+      args,
+      options: this.#options,
+      messages: this.#messages,
+      signal: this.#abort.signal,
+      host: () => {
+        this.#host ??= this.#open();
+        return this.#host;
+      },
+      watch: (device) => {
+        const watch = watchDevice(device);
+        this.#watches.push(watch);
+        return watch.device;
+      },
+      onLeave: (cleanup) => {
+        this.#cleanups.push(cleanup);
+      },
+      progress: (label) => {
+        const progress = new Progress(this.#messages, this.#mock === undefined ? label : `[mock] ${label}`);
+        this.#progress.push(progress);
+        return progress;
+      },
+    };
+  }
+
+  async #open(): Promise<Host> {
+    const scenario = text(this.#options, 'mock');
+    if (scenario === undefined) return (await import('../device/host.ts')).linuxHost();
+    const { mockHost } = await import('../mock/index.ts');
+    const stateDir = text(this.#options, 'mockState');
+    const host = await mockHost(scenario, stateDir === undefined ? {} : { stateDir });
+    this.#mock = host.mock;
+    return host;
+  }
+
+  /** First signal. */
+  unwind(signal: NodeJS.Signals): void {
+    this.#messages.insist(
+      `vfio-migrate: ${signal}: stopping and bringing the device back; once more leaves at once, whatever its state`,
+    );
+    this.#abort.abort(signal);
+  }
+
+  /** Second signal: synchronous, the process ends after it. */
+  leave(signal: NodeJS.Signals): void {
+    for (const progress of this.#progress) progress.end();
+    const states = this.#watches.map((watch) => watch.describe());
+    this.#messages.insist([`vfio-migrate: ${signal} again: leaving`, ...states].join('\n'));
+    for (const cleanup of this.#cleanups) cleanup();
+  }
+
+  /** Removes progress lines and lets go of the kernel. The commands have closed their devices. */
+  async close(): Promise<void> {
+    for (const progress of this.#progress) progress.end();
+    try {
+      await (await this.#host)?.kernel.close();
+    } catch (error) {
+      // A host that could not be made has nothing to close, and whoever asked for it has got the error.
+      this.#messages.detail(`vfio-migrate: closing the kernel: ${(error as Error).message}`);
+    }
+  }
+}
