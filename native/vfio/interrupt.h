@@ -77,6 +77,7 @@ class Interruptible {
 
  private:
   struct State;
+  class Repeater;
 
   bool Enter() noexcept;
   void Leave() noexcept;

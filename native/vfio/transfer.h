@@ -79,7 +79,7 @@ struct TransferError {
   const char* code = nullptr;  // ERR_…, or null: then `error` is an errno
   int error = 0;               // positive
   const char* syscall =
-      nullptr;  // "read", "write", "poll", "fcntl"; null when the bytes themselves are wrong
+      nullptr;  // "read", "write" (their poll included), "fcntl"; null when the bytes themselves are wrong
   TransferSide side = TransferSide::kSource;
   uint64_t bytes = 0;  // payload bytes that had reached the sink
 };

@@ -1,0 +1,203 @@
+#include "transfer_reader.h"
+
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "crc32c.h"
+
+namespace vfm {
+
+uint64_t MonotonicNs() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+}
+
+void Buffer::Reserve(size_t bytes, size_t used) {
+  if (bytes <= capacity_) return;
+  // In whole pages, as aligned_alloc wants it.
+  const size_t size = kHeadroom + (bytes + kHeadroom - 1) / kHeadroom * kHeadroom;
+  std::unique_ptr<uint8_t[], Free> grown(static_cast<uint8_t*>(aligned_alloc(kHeadroom, size)));
+  if (!grown) throw std::bad_alloc();
+  if (used != 0) memcpy(grown.get() + kHeadroom, payload(), used);
+  memory_ = std::move(grown);
+  capacity_ = size - kHeadroom;
+}
+
+TransferReader::TransferReader(const TransferSpec& spec, Port port) : spec_(spec), port_(std::move(port)) {
+  result_.offset = spec.offset;
+  result_.crc = spec.crc;
+}
+
+long TransferReader::Read(Interruptible& thread, uint8_t* buffer, size_t length) {
+  const long got = port_.Read(thread, buffer, length);
+  if (got > 0 && result_.first_byte_ns == 0) result_.first_byte_ns = MonotonicNs();
+  return got;
+}
+
+long TransferReader::ReadFully(Interruptible& thread, uint8_t* buffer, size_t length) {
+  size_t have = 0;
+  while (have < length) {
+    const long got = Read(thread, buffer + have, length - have);
+    if (got < 0) return got;
+    if (got == 0) break;
+    have += static_cast<size_t>(got);
+  }
+  return static_cast<long>(have);
+}
+
+bool TransferReader::Fail(const char* code) {
+  error_ = {.code = code, .side = TransferSide::kSource};
+  return false;
+}
+
+bool TransferReader::FailErrno(long result) {
+  // An interrupted read has no error of its own: whoever interrupted it knows why.
+  if (result == kInterrupted) return Fail("ERR_CANCELED");
+  error_ = {.error = static_cast<int>(-result), .syscall = "read", .side = TransferSide::kSource};
+  return false;
+}
+
+namespace {
+
+// A data fd or bare bytes, made into frames when the sink wants frames.
+class ByteReader final : public TransferReader {
+ public:
+  ByteReader(const TransferSpec& spec, Port port)
+      : TransferReader(spec, std::move(port)),
+        framed_(spec.sink.kind == SinkKind::kFrames),
+        unit_(framed_ ? spec.frame_size : kUnit),
+        left_(spec.limit.value_or(UINT64_MAX)) {}
+
+  bool Fill(Interruptible& thread, Slot& slot) override {
+    slot.buffer.Reserve(unit_, 0);
+    const size_t room = std::min<uint64_t>(unit_, left_);
+    while (!slot.last && slot.bytes < room) {
+      const long got = Read(thread, slot.buffer.payload() + slot.bytes, room - slot.bytes);
+      if (got > 0) {
+        slot.bytes += static_cast<size_t>(got);
+      } else if (got == 0) {
+        End(slot, TransferEnd::kZero);
+      } else if (got == -ENOMSG && spec_.source.kind == SourceKind::kDataFd) {
+        End(slot, TransferEnd::kEnomsg);
+      } else {
+        return FailErrno(got);
+      }
+    }
+    if (spec_.limit) left_ -= slot.bytes;
+    if (!slot.last && left_ == 0) End(slot, TransferEnd::kLimit);
+    if (framed_ && slot.bytes != 0) MakeFrame(slot);
+    result_.offset += slot.bytes;
+    return true;
+  }
+
+ private:
+  void End(Slot& slot, TransferEnd end) {
+    slot.last = true;
+    result_.end = end;
+  }
+
+  // Hashes each byte once: the section's CRC and the file's are both put together from the bytes' own.
+  void MakeFrame(Slot& slot) {
+    const auto bytes = static_cast<uint32_t>(slot.bytes);
+    const FrameHeader frame = {spec_.stream, *spec_.phase, result_.offset};
+    uint8_t* prefix = slot.buffer.payload() - kDataPrefixSize;
+    const uint32_t payload_crc =
+        EncodeDataPrefix(frame, bytes, Crc32c(0, slot.buffer.payload(), slot.bytes), prefix);
+    result_.crc = Crc32cCombine(Crc32c(result_.crc, prefix, kSectionHeaderSize), payload_crc,
+                                kFrameHeaderSize + uint64_t{bytes});
+    result_.frames += 1;
+    slot.prefix = kDataPrefixSize;
+  }
+
+  const bool framed_;
+  const size_t unit_;
+  uint64_t left_;
+};
+
+// DATA sections of a state file. Bytes get into a slot only after their frame's checksum is known to be
+// right; several small frames share a slot, so that a data fd sees no small writes.
+class FrameReader final : public TransferReader {
+ public:
+  FrameReader(const TransferSpec& spec, Port port)
+      : TransferReader(spec, std::move(port)), given_(spec.source.header) {}
+
+  bool Fill(Interruptible& thread, Slot& slot) override {
+    while (!slot.last && slot.bytes < kUnit) {
+      if (!TakeFrame(thread, slot)) return false;
+    }
+    return true;
+  }
+
+ private:
+  // From what the caller had read already, then from the source.
+  long ReadHeader(Interruptible& thread, uint8_t* out, size_t length) {
+    if (given_.empty()) return ReadFully(thread, out, length);
+    std::copy_n(given_.begin(), length, out);
+    given_.erase(given_.begin(), given_.begin() + static_cast<long>(length));
+    return static_cast<long>(length);
+  }
+
+  bool Truncated(long got) { return got < 0 ? FailErrno(got) : Fail("ERR_FRAME_TRUNCATED"); }
+
+  bool End(Slot& slot, TransferEnd end, const uint8_t* header, size_t length) {
+    slot.last = true;
+    result_.end = end;
+    result_.header.assign(header, header + length);
+    return true;
+  }
+
+  // One section: appended to the slot, or the end.
+  bool TakeFrame(Interruptible& thread, Slot& slot) {
+    uint8_t prefix[kDataPrefixSize];
+    long got = ReadHeader(thread, prefix, kSectionHeaderSize);
+    if (got == 0) return End(slot, TransferEnd::kZero, prefix, 0);
+    if (got != static_cast<long>(kSectionHeaderSize)) return Truncated(got);
+    SectionHeader section;
+    if (!DecodeSectionHeader(prefix, &section)) return Fail("ERR_FRAME_HEADER");
+    if (section.type != kSectionTypeData) return End(slot, TransferEnd::kHeader, prefix, kSectionHeaderSize);
+    if (!IsPossibleDataSection(section)) return Fail("ERR_FRAME_HEADER");
+
+    uint8_t* frame_bytes = prefix + kSectionHeaderSize;
+    got = ReadHeader(thread, frame_bytes, kFrameHeaderSize);
+    if (got != static_cast<long>(kFrameHeaderSize)) return Truncated(got);
+    const FrameHeader frame = DecodeFrameHeader(frame_bytes);
+    if (frame.stream != spec_.stream || (spec_.phase && frame.phase != *spec_.phase)) {
+      return End(slot, TransferEnd::kHeader, prefix, kDataPrefixSize);
+    }
+
+    const auto bytes = static_cast<size_t>(section.length - kFrameHeaderSize);
+    slot.buffer.Reserve(std::max(slot.bytes + bytes, kUnit), slot.bytes);
+    uint8_t* payload = slot.buffer.payload() + slot.bytes;
+    got = ReadFully(thread, payload, bytes);
+    if (got != static_cast<long>(bytes)) return Truncated(got);
+    if (Crc32c(Crc32c(0, frame_bytes, kFrameHeaderSize), payload, bytes) != section.payload_crc) {
+      return Fail("ERR_FRAME_CRC");
+    }
+    // After the checksum, because that covers the offset: damage and a missing frame are told apart.
+    if (frame.offset != result_.offset || bytes > UINT64_MAX - result_.offset) return Fail("ERR_FRAME_ORDER");
+
+    result_.crc =
+        Crc32cCombine(Crc32c(result_.crc, prefix, kSectionHeaderSize), section.payload_crc, section.length);
+    result_.frames += 1;
+    result_.offset += bytes;
+    slot.bytes += bytes;
+    return true;
+  }
+
+  std::vector<uint8_t> given_;
+};
+
+}  // namespace
+
+std::unique_ptr<TransferReader> TransferReader::Create(const TransferSpec& spec, Port port) {
+  if (spec.source.kind == SourceKind::kFrames) return std::make_unique<FrameReader>(spec, std::move(port));
+  return std::make_unique<ByteReader>(spec, std::move(port));
+}
+
+}  // namespace vfm

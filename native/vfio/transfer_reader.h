@@ -1,0 +1,85 @@
+// The reading half of a transfer: fills one buffer after the other, with everything in it checked and ready
+// to be written as it stands. Private to transfer.cc.
+#ifndef VFIO_MIGRATE_VFIO_TRANSFER_READER_H
+#define VFIO_MIGRATE_VFIO_TRANSFER_READER_H
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "port.h"
+#include "transfer.h"
+
+namespace vfm {
+
+// Page-aligned memory for driver bytes, with room before them for the prefix of a DATA section.
+class Buffer {
+ public:
+  // Makes room for `bytes`, and keeps the first `used`. Throws std::bad_alloc.
+  void Reserve(size_t bytes, size_t used);
+
+  [[nodiscard]] uint8_t* payload() const { return memory_.get() + kHeadroom; }
+  [[nodiscard]] size_t capacity() const { return capacity_; }
+
+ private:
+  static constexpr size_t kHeadroom = 4096;
+  struct Free {
+    void operator()(uint8_t* memory) const { free(memory); }
+  };
+  std::unique_ptr<uint8_t[], Free> memory_;
+  size_t capacity_ = 0;
+};
+
+// What goes from the reader to the writer in one go.
+struct Slot {
+  Buffer buffer;
+  size_t bytes = 0;   // driver bytes
+  size_t prefix = 0;  // bytes before them that are to be written too
+  bool last = false;
+  bool full = false;
+};
+
+class TransferReader {
+ public:
+  // `spec` must outlive the reader.
+  TransferReader(const TransferSpec& spec, Port port);
+  virtual ~TransferReader() = default;
+
+  // The kind that the spec asks for.
+  static std::unique_ptr<TransferReader> Create(const TransferSpec& spec, Port port);
+
+  // Fills an empty slot and sets `slot.last` when nothing follows. Gives false when it failed (`error` says
+  // how, or `interrupted` is set) and true otherwise. Afterwards result() is complete but for `bytes` and the
+  // times of the run.
+  virtual bool Fill(Interruptible& thread, Slot& slot) = 0;
+
+  [[nodiscard]] const TransferResult& result() const { return result_; }
+  [[nodiscard]] const TransferError& error() const { return error_; }
+
+ protected:
+  // One read; notes the time of the first byte. <= 0 as Port::Read.
+  long Read(Interruptible& thread, uint8_t* buffer, size_t length);
+  // All of it: `length`, fewer at the end of the input, or an error as Port::Read.
+  long ReadFully(Interruptible& thread, uint8_t* buffer, size_t length);
+  bool Fail(const char* code);
+  bool FailErrno(long result);
+
+  const TransferSpec& spec_;
+  TransferResult result_;
+
+ private:
+  Port port_;
+  TransferError error_;
+};
+
+// Least bytes of a write to a data fd that is not the last: early hisi_acc drivers want small states whole
+// (K-7 c).
+inline constexpr size_t kUnit = 1u << 20;
+
+uint64_t MonotonicNs();
+
+}  // namespace vfm
+
+#endif
