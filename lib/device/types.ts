@@ -110,10 +110,15 @@ export interface OpenDevice {
   /** VFIO_DEVICE_RESET; EAGAIN is tried again for up to 200 ms (uAPI §1.8). Ends any session. */
   reset(): Promise<void>;
   info(): Promise<{ readonly flags: number; readonly regions: number; readonly irqs: number }>;
-  regionInfo(index: number): Promise<{ readonly flags: number; readonly size: bigint; readonly offset: bigint }>;
+  regionInfo(
+    index: number,
+  ): Promise<{ readonly flags: number; readonly size: bigint; readonly offset: bigint }>;
   readRegion(index: number, offset: bigint, length: number): Promise<Uint8Array>;
   writeRegion(index: number, offset: bigint, data: Uint8Array): Promise<void>;
-  /** Marks the data fd as in use while `work` runs. */
+  /**
+   * Marks the data fd as in use while `work` runs. Rejects `session-active` when it is in use already or the state is
+   * being changed, `request-refused` when there is none.
+   */
   transferring<T>(work: () => Promise<T>): Promise<T>;
   close(): Promise<void>;
 }

@@ -31,7 +31,7 @@ export const ERROR_CODES = {
   'kernel-too-old': Exit.FAILED,
   'vf-token': Exit.FAILED,
   'open-failed': Exit.FAILED,
-  'closed': Exit.FAILED,
+  closed: Exit.FAILED,
   /* the protocol */
   'no-migration-support': Exit.REFUSED,
   'unsupported-flags': Exit.REFUSED,
@@ -57,10 +57,10 @@ export const ERROR_CODES = {
   'output-failed': Exit.FAILED,
   'input-failed': Exit.FAILED,
   /* the person */
-  'usage': Exit.USAGE,
-  'interrupted': Exit.FAILED,
+  usage: Exit.USAGE,
+  interrupted: Exit.FAILED,
   /** Nobody has explained it: a bug in this program. */
-  'internal': Exit.FAILED,
+  internal: Exit.FAILED,
 } as const satisfies Record<string, ExitCode>;
 export type ErrorCode = keyof typeof ERROR_CODES;
 

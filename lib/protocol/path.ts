@@ -30,7 +30,8 @@ export function nextState(flags: bigint, from: number, to: number): KnownState |
   if (!supports(flags, from) || !supports(flags, to)) return null;
   let step: number = from;
   do {
-    const name: StateName | null = FIRST_STEP[NAME[step as KnownState] as Exclude<StateName, 'ERROR'>][to - 1] ?? null;
+    const name: StateName | null =
+      FIRST_STEP[NAME[step as KnownState] as Exclude<StateName, 'ERROR'>][to - 1] ?? null;
     if (name === null) return null;
     step = State[name];
   } while (!supports(flags, step));

@@ -1,0 +1,4 @@
+/** What programs import from `vfio-migrate`. The layers below it are described in their own `index.ts`. */
+export type * from './binding/types.ts';
+export * from './device/index.ts';
+export * from './protocol/index.ts';
