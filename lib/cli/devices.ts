@@ -3,7 +3,8 @@ import { parseAddress } from '../device/address.ts';
 import { facts } from '../device/facts.ts';
 import { openDevice } from '../device/open.ts';
 import type { DeviceFacts, Host, OpenDevice, OpenOptions, Via } from '../device/types.ts';
-import { type CommandContext, text } from './context.ts';
+import type { SessionOptions } from '../session/session.ts';
+import { type CommandContext, flag, text } from './context.ts';
 
 export interface Found {
   readonly host: Host;
@@ -44,6 +45,20 @@ function openOptions({ options }: CommandContext): OpenOptions {
   const via = text(options, 'via');
   const token = text(options, 'vfToken');
   return { ...(via === undefined ? {} : { via: via as Via }), ...(token === undefined ? {} : { token }) };
+}
+
+/** What every session is given: how it is told to end, and where it tells what it does. */
+export function sessionOptions(context: CommandContext, label: string): SessionOptions {
+  const { messages, signal, options } = context;
+  return {
+    signal,
+    resetIfError: flag(options, 'reset'),
+    onProgress: context.progress(label).update,
+    onSlowArc: ({ from, to, elapsedMs }) => {
+      const seconds = (elapsedMs / 1000).toFixed(0);
+      messages.say(`the request ${from} → ${to} has taken ${seconds} s so far; it cannot be cancelled`);
+    },
+  };
 }
 
 /** `10de:2335 rev a1`, or an mdev's type. */

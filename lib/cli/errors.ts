@@ -1,6 +1,7 @@
 /** Errors for people and for programs. */
 import { VfioMigrateError } from '../protocol/errors.ts';
 import { isErrno } from '../protocol/index.ts';
+import { printable } from './format.ts';
 import type { Paint } from './output.ts';
 
 /**
@@ -53,9 +54,11 @@ export function errorText(error: VfioMigrateError, paint: Paint, verbose: boolea
       ['place', file === undefined ? undefined : offset === undefined ? file : `${file}, offset ${offset}`],
     );
   }
-  const shown = rows.filter(([, value]) => value !== undefined).map(([key, value]) => `${key}: ${value}`);
-  const stack = verbose && error.code === 'internal' ? stackOf(error) : [];
-  return [`${paint('red', 'vfio-migrate:')} ${error.message}`, ...shown, ...stack];
+  const shown = rows
+    .filter(([, value]) => value !== undefined)
+    .map(([key, value]) => printable(`${key}: ${value}`));
+  const stack = verbose && error.code === 'internal' ? stackOf(error).map(printable) : [];
+  return [`${paint('red', 'vfio-migrate:')} ${printable(error.message)}`, ...shown, ...stack];
 }
 
 function stackOf(error: VfioMigrateError): string[] {

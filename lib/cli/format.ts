@@ -68,6 +68,18 @@ export function keyValues(pairs: readonly (readonly [key: string, value: Value])
   );
 }
 
+/** Requests for a state, one line each: `RUNNING → STOP_COPY  12.3 ms`. */
+export function arcRows(
+  arcs: readonly {
+    readonly from: string;
+    readonly to: string;
+    readonly ns: bigint;
+    readonly errno?: string;
+  }[],
+): string[] {
+  return arcs.map(({ from, to, ns, errno }) => `${from} → ${to}  ${errno ?? duration(ns)}`);
+}
+
 /**
  * Control characters made visible. Names from sysfs, files and arguments may hold anything; a terminal must not obey
  * them.

@@ -105,15 +105,15 @@ export class Messages {
 
   /** For the course of things; `--quiet` drops it. */
   say(text: string): void {
-    if (!this.#options.quiet) this.insist(text);
+    if (!this.#options.quiet) this.insist(printable(text));
   }
 
   /** Only with `-v`. */
   detail(text: string): void {
-    if (this.#options.verbose) this.insist(text);
+    if (this.#options.verbose) this.insist(printable(text));
   }
 
-  /** What must be read: errors, and the state a device was left in. */
+  /** What must be read: errors, and the state a device was left in. Written as it is: it may be coloured. */
   insist(text: string): void {
     const line = this.#line;
     writeMessage(2, `${line === '' ? '' : ERASE_LINE}${text}\n${line}`);

@@ -12,7 +12,7 @@ export interface ProgressReport {
 const INTERVAL_MS = 100;
 /** The rate is that of the last seconds: an average since the start hides a stall. */
 const WINDOW_MS = 3000;
-const BAR_WIDTH = 20;
+const BAR_WIDTH = 10;
 
 export class Progress {
   readonly #messages: Messages;

@@ -1,6 +1,7 @@
 /** One command from arguments to exit code. */
 import { isatty } from 'node:tty';
 import { VfioMigrateError } from '../protocol/errors.ts';
+import { toolVersion } from '../version.ts';
 import type { CommandSpec } from './commands.ts';
 import type { CommandResult, OptionValues } from './context.ts';
 import { asError, errorText } from './errors.ts';
@@ -26,13 +27,8 @@ export async function run(argv: readonly string[], env: NodeJS.ProcessEnv): Prom
     return await fail(asError(error, null), { json: beforeDashes(argv).includes('--json'), messages: plain });
   }
   if (parsed.kind !== 'command')
-    return await print(parsed.kind === 'help' ? parsed.text : `${await version()}\n`);
+    return await print(parsed.kind === 'help' ? parsed.text : `${toolVersion().version}\n`);
   return await execute(parsed, env);
-}
-
-async function version(): Promise<string> {
-  const { readFile } = await import('node:fs/promises');
-  return JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8')).version;
 }
 
 /** `--` ends the options: what follows is a name, even if it looks like one. */
@@ -62,9 +58,8 @@ async function fail(error: VfioMigrateError, how: Failing): Promise<number> {
     return written ? exit : EXIT_CLOSED_PIPE;
   }
   const text = errorText(error, how.messages.paint, how.messages.verbose);
-  how.messages.insist(
-    lines(how.mock === undefined ? text : [text[0]!, `mock: ${how.mock}`, ...text.slice(1)]).trimEnd(),
-  );
+  const [first, ...more] = text;
+  how.messages.insist([first, ...(how.mock === undefined ? [] : [`mock: ${how.mock}`]), ...more].join('\n'));
   return exit;
 }
 

@@ -74,7 +74,7 @@ export class Scope {
   /** Second signal: synchronous, the process ends after it. */
   leave(signal: NodeJS.Signals): void {
     for (const progress of this.#progress) progress.end();
-    const states = this.#watches.map((watch) => watch.describe());
+    const states = this.#watches.map((watch) => watch.describe()).filter((line) => line !== null);
     this.#messages.insist([`vfio-migrate: ${signal} again: leaving`, ...states].join('\n'));
     for (const cleanup of this.#cleanups) cleanup();
   }

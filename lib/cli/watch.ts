@@ -7,14 +7,25 @@ import { stateName } from '../protocol/index.ts';
 
 export interface DeviceWatch {
   readonly device: OpenDevice;
-  /** One line for a person. */
-  describe(): string;
+  /** One line for a person; null once the device is closed. */
+  describe(): string | null;
 }
 
 /** The same device, whose requests leave a note. */
 export function watchDevice(device: OpenDevice): DeviceWatch {
   let known: string | null = null;
   let pending: string | null = null;
+  let closed = false;
+  /** Until it is read again nothing is known: a request that failed may have left the device anywhere on the way. */
+  const asking = async (what: string, request: () => Promise<void>) => {
+    pending = what;
+    known = null;
+    try {
+      await request();
+    } finally {
+      pending = null;
+    }
+  };
   const noting: Partial<OpenDevice> = {
     async state() {
       const state = await device.state();
@@ -22,23 +33,14 @@ export function watchDevice(device: OpenDevice): DeviceWatch {
       return state;
     },
     async setState(to) {
-      pending = `the request for ${stateName(to)}${known === null ? '' : ` (from ${known})`}`;
-      // Until it is read again: a failed request may have left the device anywhere on the way.
-      known = null;
-      await device.setState(to);
+      const from = known === null ? '' : ` (from ${known})`;
+      await asking(`the request for ${stateName(to)}${from}`, () => device.setState(to));
       known = stateName(to);
-      pending = null;
     },
-    async reset() {
-      pending = 'a reset';
-      known = null;
-      await device.reset();
-      pending = null;
-    },
+    reset: () => asking('a reset', () => device.reset()),
     async close() {
       await device.close();
-      known = null;
-      pending = null;
+      closed = true;
     },
   };
   const proxy = new Proxy(device, {
@@ -53,8 +55,9 @@ export function watchDevice(device: OpenDevice): DeviceWatch {
   return {
     device: proxy,
     describe() {
+      if (closed) return null;
       const { address } = device.facts;
-      if (known !== null) return `${address}: last known state ${known}; not brought back`;
+      if (known !== null) return `${address}: last known state ${known}`;
       const why = pending === null ? '' : `: ${pending} had not been answered`;
       return `${address}: state unknown${why}; a reset may be required (vfio-migrate reset ${address})`;
     },

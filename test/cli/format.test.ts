@@ -1,0 +1,78 @@
+import { describe, expect, it } from 'vitest';
+import {
+  clock,
+  duration,
+  exactSize,
+  json,
+  keyValues,
+  printable,
+  rate,
+  size,
+  table,
+} from '../../lib/cli/format.ts';
+
+describe('text for people', () => {
+  it('gives sizes in powers of 1024, and exactly below one KiB', () => {
+    expect([0n, 1023n, 1024n, 1536n, 1n << 30n, (1n << 64n) - 1n].map(size)).toEqual([
+      '0 B',
+      '1023 B',
+      '1.0 KiB',
+      '1.5 KiB',
+      '1.0 GiB',
+      '16.0 EiB',
+    ]);
+  });
+
+  it('keeps the exact number beside a rounded one', () => {
+    expect(exactSize(96n)).toBe('96 bytes');
+    expect(exactSize(1_073_741_825n)).toBe('1.0 GiB (1073741825 bytes)');
+  });
+
+  it('gives times in milliseconds, whatever their size', () => {
+    expect([1_234n, 12_345_678n, 61_000_000_000n].map(duration)).toEqual([
+      '0.001 ms',
+      '12.3 ms',
+      '61000.0 ms',
+    ]);
+  });
+
+  it('gives no rate for a time too short to tell', () => {
+    expect(rate(1n << 30n, 999_999n)).toBeNull();
+    expect(rate(1n << 30n, 500_000_000n)).toBe('2.0 GiB/s');
+  });
+
+  it('writes clock times upwards: never 0:00 while something is left', () => {
+    expect([0.1, 59.2, 60, 3599.5, 3661].map(clock)).toEqual(['0:01', '1:00', '1:00', '1:00:00', '1:01:01']);
+  });
+
+  it('aligns tables without trailing blanks', () => {
+    expect(
+      table(
+        ['A', 'LONG'],
+        [
+          ['bbb', 'c'],
+          ['d', ''],
+        ],
+      ),
+    ).toEqual(['A    LONG', 'bbb  c', 'd']);
+  });
+
+  it('leaves out keys without a value and lists several values below each other', () => {
+    expect(
+      keyValues([
+        ['a', 'x'],
+        ['none', null],
+        ['empty', []],
+        ['list', ['y', 'z']],
+      ]),
+    ).toEqual(['a:    x', 'list: y', '      z']);
+  });
+
+  it('shows control characters instead of sending them to the terminal', () => {
+    expect(printable('a\u001b[2Jb\u0007\u009bc\r\tü')).toBe('a\\x1b[2Jb\\x07\\x9bc\\x0d\tü');
+  });
+
+  it('prints 64-bit numbers as text', () => {
+    expect(JSON.parse(json({ bytes: (1n << 64n) - 1n }))).toEqual({ bytes: '18446744073709551615' });
+  });
+});
