@@ -1,0 +1,192 @@
+#!/usr/bin/env node
+// Builds the native code.
+//
+//   build-native.mjs                      what ships: build/Release/{vfio_migrate.node,vfio_mock.so}, by node-gyp
+//   build-native.mjs --prebuild           prebuilds/linux-<arch>/{vfio-migrate.<libc>.node,vfio_mock.so}, by prebuildify
+//   build-native.mjs --dev [KIND]         native/out/KIND/build, by cmake-js; KIND is debug (default), release, asan, tsan
+//   build-native.mjs --unit-tests [KIND]  C++ unit tests of such a build, and run them
+//   build-native.mjs --tidy               clang-tidy over native/, with the debug build's compile_commands.json
+//
+//   --force    build although nothing has changed    --verbose    show all that the tools print
+//
+// Node's headers are the running Node's own where they lie beside it; otherwise node-gyp downloads them.
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, statSync, utimesSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { availableParallelism } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const require = createRequire(import.meta.url);
+const jobs = String(availableParallelism());
+
+/** Developers' builds: the configuration of CMake, and what to give to -fsanitize. */
+const KINDS = {
+  debug: { config: 'Debug', sanitize: '' },
+  release: { config: 'Release', sanitize: '' },
+  asan: { config: 'RelWithDebInfo', sanitize: 'address,undefined' },
+  tsan: { config: 'RelWithDebInfo', sanitize: 'thread' },
+};
+
+class BuildError extends Error {}
+
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    prebuild: { type: 'boolean' },
+    dev: { type: 'boolean' },
+    'unit-tests': { type: 'boolean' },
+    tidy: { type: 'boolean' },
+    force: { type: 'boolean' },
+    verbose: { type: 'boolean' },
+  },
+});
+
+/** Runs a command in the repository's root. Its output is shown when it fails, or with --verbose, or with `show`. */
+function run(command, args, { env = {}, show = false } = {}) {
+  return new Promise((done, failed) => {
+    const stdio = options.verbose || show ? 'inherit' : 'pipe';
+    const child = spawn(command, args, {
+      cwd: root,
+      env: { ...process.env, ...env },
+      stdio: ['ignore', stdio, stdio],
+    });
+    const output = [];
+    for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk) => output.push(chunk));
+    child.on('error', (error) => failed(new BuildError(`${command}: ${error.message}`)));
+    child.on('close', (code, signal) => {
+      if (code === 0) return done(Buffer.concat(output).toString());
+      process.stderr.write(Buffer.concat(output));
+      failed(new BuildError(`failed (${signal ?? `exit code ${code}`}): ${[command, ...args].join(' ')}`));
+    });
+  });
+}
+
+/** The directory that holds `include/node` of the running Node, or null. */
+function ownHeaders() {
+  const directory = join(dirname(process.execPath), '..');
+  try {
+    const header = readFileSync(join(directory, 'include', 'node', 'node_version.h'), 'utf8');
+    const part = (name) => new RegExp(`#define NODE_${name}_VERSION (\\d+)`).exec(header)?.[1];
+    return `v${part('MAJOR')}.${part('MINOR')}.${part('PATCH')}` === process.version ? directory : null;
+  } catch {
+    return null;
+  }
+}
+
+/** The first of some files that exists, or an error that names them all. */
+function findTool(name, candidates) {
+  const found = candidates.find((file) => file && existsSync(file));
+  if (found) return found;
+  throw new BuildError(`${name} is not installed; looked for\n  ${candidates.filter(Boolean).join('\n  ')}`);
+}
+
+/** A file of an installed package, or undefined. */
+function inPackage(name, file) {
+  try {
+    return join(dirname(require.resolve(`${name}/package.json`)), file);
+  } catch {
+    return undefined;
+  }
+}
+
+/** node-gyp of this repository, or the one that npm brings, for a source build of the installed package. */
+function nodeGyp() {
+  const bin = 'node-gyp/bin/node-gyp.js';
+  const npm = process.env.npm_execpath && dirname(dirname(process.env.npm_execpath));
+  return findTool('node-gyp', [
+    inPackage('node-gyp', 'bin/node-gyp.js') ?? join(root, 'node_modules', bin),
+    npm && join(npm, 'node_modules', bin),
+    join(dirname(process.execPath), '..', 'lib', 'node_modules', 'npm', 'node_modules', bin),
+    join('/usr/share/nodejs', bin),
+  ]);
+}
+
+/** Everything that a build depends on. */
+function inputs() {
+  const files = readdirSync(join(root, 'native'), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && /\.(cc|h|txt)$/.test(entry.name))
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
+    .filter((file) => !file.startsWith(join(root, 'native', 'out')));
+  return [...files, join(root, 'binding.gyp')];
+}
+
+function isUpToDate(outputs) {
+  if (options.force || !outputs.every((file) => existsSync(file))) return false;
+  const built = Math.min(...outputs.map((file) => statSync(file).mtimeMs));
+  return inputs().every((file) => statSync(file).mtimeMs <= built);
+}
+
+async function buildShipped() {
+  const outputs = ['vfio_migrate.node', 'vfio_mock.so'].map((name) => join(root, 'build', 'Release', name));
+  if (isUpToDate(outputs)) return;
+  const headers = ownHeaders();
+  const args = ['--release', `--jobs=${jobs}`, ...(headers ? [`--nodedir=${headers}`] : [])];
+  process.stderr.write('building native code with node-gyp …\n');
+  // Configured each time: the source lists may have changed. What is newer than its sources is not compiled again.
+  await run(process.execPath, [nodeGyp(), 'configure', 'build', ...args]);
+  // A source that changed without changing what is built must not look new for ever.
+  const now = new Date();
+  for (const file of outputs) utimesSync(file, now, now);
+}
+
+async function buildPrebuild() {
+  const prebuildify = findTool('prebuildify', [
+    inPackage('prebuildify', 'bin.js') ?? join(root, 'node_modules/prebuildify/bin.js'),
+  ]);
+  const headers = ownHeaders();
+  // Without a target it takes the newest Node it knows and downloads its headers.
+  const args = ['--napi', '--strip', '--tag-libc', '-t', process.versions.node];
+  process.stderr.write('building native code with prebuildify …\n');
+  await run(process.execPath, [prebuildify, ...args], {
+    env: headers ? { npm_package_config_node_gyp_nodedir: headers } : {},
+  });
+}
+
+/** Gives the build directory. */
+async function buildDev(kind, target) {
+  const settings = KINDS[kind];
+  if (!settings) throw new BuildError(`no such kind of build: ${kind} (${Object.keys(KINDS).join(', ')})`);
+  const cmakeJs = findTool('cmake-js', [
+    inPackage('cmake-js', 'bin/cmake-js') ?? join(root, 'node_modules/cmake-js/bin/cmake-js'),
+  ]);
+  const directory = join(root, 'native', 'out', kind, 'build');
+  await run(process.execPath, [
+    cmakeJs,
+    'build',
+    ...['-d', join(root, 'native'), '-O', directory, '-B', settings.config, '-p', jobs],
+    `--CDVFM_SANITIZE=${settings.sanitize}`,
+    ...(target ? ['-T', target] : []),
+  ]);
+  return directory;
+}
+
+async function unitTests(kind) {
+  const directory = await buildDev(kind, 'unit_tests');
+  await run(join(directory, 'unit_tests'), [], { show: true });
+}
+
+async function tidy() {
+  const directory = await buildDev('debug');
+  const sources = inputs().filter((file) => file.endsWith('.cc'));
+  await run('clang-tidy', ['--quiet', '-p', directory, ...sources], { show: true });
+}
+
+async function main() {
+  const kind = positionals[0] ?? 'debug';
+  if (options['unit-tests']) return unitTests(kind);
+  if (options.tidy) return tidy();
+  if (options.dev) return buildDev(kind);
+  if (options.prebuild) return buildPrebuild();
+  return buildShipped();
+}
+
+try {
+  await main();
+} catch (error) {
+  if (!(error instanceof BuildError)) throw error;
+  process.stderr.write(`build-native: ${error.message}\n`);
+  process.exitCode = 1;
+}
