@@ -39,6 +39,11 @@ export interface Trail {
   readonly onSlowArc?: ((arc: SlowArc) => void) | undefined;
 }
 
+/** What an errno means where it is the driver's answer to the state itself; undefined: it is plain trouble. */
+export type Verdict = (
+  errno: string,
+) => { readonly code: ErrorCode; readonly says: string; readonly remedy: string } | undefined;
+
 /** After how many milliseconds an arc is reported as slow, and how often again. */
 export const SLOW_ARC_MS = 5000;
 
@@ -51,14 +56,14 @@ const EINTR_TRIES = 5;
 /**
  * Asks for `to`. After a failure the state is read before anything else (K-5), `recovery` is tried, and a
  * `transition-failed` error (or `code`) says what was asked, which errno came, in which state the device is now and
- * what recovery left. `refusal` gives the error's code and remedy from the errno.
+ * what recovery left. `refusal` says what an errno means when it is the driver's verdict.
  */
 export async function transition(
   device: OpenDevice,
   to: number,
   recovery: Recovery,
   trail: Trail,
-  refusal?: (errno: string) => { code: ErrorCode; remedy?: string } | undefined,
+  refusal?: Verdict,
 ): Promise<void> {
   const from = await stateOrNull(device);
   if (from === null) throw await failed(device, 'unknown', to, null, recovery, trail, refusal);
@@ -101,15 +106,16 @@ async function failed(
   error: unknown,
   recovery: Recovery,
   trail: Trail,
-  refusal: ((errno: string) => { code: ErrorCode; remedy?: string } | undefined) | undefined,
+  refusal: Verdict | undefined,
 ): Promise<VfioMigrateError> {
   const after = await recover(device, recovery, trail);
   const errno = errnoInfo(error);
   const verdict = errno === undefined ? undefined : refusal?.(errno.code);
-  const why = errno === undefined ? String((error as Error | null)?.message ?? 'its state cannot be read') : errno.code;
+  const why =
+    errno === undefined ? String((error as Error | null)?.message ?? 'its state cannot be read') : errno.code;
   return new VfioMigrateError(
     verdict?.code ?? (error instanceof VfioMigrateError ? error.code : 'transition-failed'),
-    `${device.facts.address}: the request ${from} → ${stateName(to)} failed: ${why}`,
+    `${device.facts.address}: the request ${from} → ${stateName(to)} failed: ${verdict === undefined ? why : `${verdict.says} (${why})`}`,
     {
       device: device.facts.address,
       arc: { from, to: stateName(to) },
@@ -142,7 +148,11 @@ export async function recover(device: OpenDevice, recovery: Recovery, trail: Tra
   }
   const { flags } = await device.migration();
   if (found === null || !supports(flags, found) || path(flags, found, recovery) === null) {
-    return { stateAfter: name, recovery: 'nothing was tried: only a reset leads out', remedy: remedyFor(null, recovery) };
+    return {
+      stateAfter: name,
+      recovery: 'nothing was tried: only a reset leads out',
+      remedy: remedyFor(null, recovery),
+    };
   }
   const error = await request(device, found, recovery, trail);
   const now = await stateOrNull(device);
@@ -165,7 +175,11 @@ async function resetAfter(device: OpenDevice, found: number | null): Promise<Aft
   }
   const now = await stateOrNull(device);
   return now === State.RUNNING
-    ? { stateAfter: 'RUNNING', recovery: 'reset', remedy: 'The device is usable again; what it held is gone.' }
+    ? {
+        stateAfter: 'RUNNING',
+        recovery: 'reset',
+        remedy: 'The device is usable again; what it held is gone.',
+      }
     : {
         stateAfter: now === null ? 'unknown' : stateName(now),
         recovery: 'reset, but the device is not in RUNNING',
@@ -174,7 +188,8 @@ async function resetAfter(device: OpenDevice, found: number | null): Promise<Aft
 }
 
 function remedyFor(state: number | null, wanted: Recovery): string {
-  if (state !== null && state === wanted) return 'The device is as it was found; the command can be tried again.';
+  if (state !== null && state === wanted)
+    return 'The device is as it was found; the command can be tried again.';
   if (state === null || state === State.ERROR || state > State.PRE_COPY_P2P) {
     return 'Only a reset brings it back (vfio-migrate reset), and that erases what it holds.';
   }

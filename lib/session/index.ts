@@ -1,0 +1,18 @@
+/** What happens in which order, and what happens when it fails. The only place that decides policy. */
+export * from './extract.ts';
+export * from './inspect.ts';
+export { type LoadableInput, type LoadOptions, type LoadReport, load, prepareLoad } from './load.ts';
+export * from './pack.ts';
+export { type SavePlan, type Settling, savePlan, settling } from './plan.ts';
+export { type ResetReport, resetDevice } from './reset.ts';
+export { type PhaseReport, type SaveOptions, type SaveReport, save } from './save.ts';
+export { type Progress, refusePfInUse, type SessionOptions, sessionWarnings } from './session.ts';
+export {
+  type Aftermath,
+  type ArcRecord,
+  type Recovery,
+  type SlowArc,
+  type Trail,
+  transition,
+} from './transition.ts';
+export * from './verify.ts';
