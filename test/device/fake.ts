@@ -160,7 +160,7 @@ export class FakeDataFd implements NativeDataFd {
   }
 
   write(data: Uint8Array): Promise<number> {
-    this.writes.push(data.slice());
+    this.writes.push(new Uint8Array(data));
     return this.#call(() => this.#onWrite(data));
   }
 
