@@ -17,6 +17,8 @@ export interface OptionSpec {
   readonly choices?: readonly string[];
   /** The command makes no sense without it. */
   readonly required?: boolean;
+  /** Option (as a member) that may not be given beside it. */
+  readonly excludes?: string;
   /** Environment variable that gives the value when the option does not. */
   readonly env?: string;
 }
@@ -196,16 +198,17 @@ export const COMMANDS: readonly CommandSpec[] = [
     name: 'pack',
     summary: "make a state file from a driver's bytes",
     description: [
-      'The way back from extract. The description of the source comes from another state file: nothing is made up.',
+      'The way back from extract. The description of the source and the split into phases come from another state file; without one the source is unknown, and all bytes are of STOP_COPY.',
     ],
     args: [{ usage: '<raw>', description: "file with the driver's bytes, or - for standard input" }],
     options: [
       OUTPUT,
       FORCE,
+      { flags: '--like <file>', description: 'state file whose source and phases the new one repeats' },
       {
-        flags: '--like <file>',
-        description: 'state file whose source and phases the new one repeats',
-        required: true,
+        flags: '--driver <name>',
+        description: 'name of the driver that the bytes come from',
+        excludes: 'like',
       },
     ],
     examples: [

@@ -15,8 +15,8 @@ export interface CommandContext {
   readonly signal: AbortSignal;
   /** Where requests go: Linux, or the mock kernel that was asked for. Closed after the command. */
   host(): Promise<Host>;
-  /** From now on a second signal can tell what this device was last known to do. Gives the device to use. */
-  watch(device: OpenDevice): OpenDevice;
+  /** From now on a signal can tell what this device was last known to do. Gives the device to use. */
+  watch(opening: Promise<OpenDevice>): Promise<OpenDevice>;
   /** Called when a second signal ends the process: removes what must not stay behind. Synchronous. */
   onLeave(cleanup: () => void): void;
   progress(label: string): Progress;

@@ -27,7 +27,7 @@ export async function withDevice<T>(
   found: Found,
   work: (device: OpenDevice) => Promise<T>,
 ): Promise<T> {
-  const device = context.watch(await openDevice(found.host, found.facts, openOptions(context)));
+  const device = await context.watch(openDevice(found.host, found.facts, openOptions(context)));
   let result: T;
   try {
     result = await work(device);

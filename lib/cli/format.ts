@@ -18,6 +18,11 @@ export function exactSize(bytes: bigint): string {
   return bytes < 1024n ? `${bytes} bytes` : `${size(bytes)} (${bytes} bytes)`;
 }
 
+/** `1 frame`, `2 frames`. */
+export function count(n: bigint, what: string): string {
+  return `${n} ${what}${n === 1n ? '' : 's'}`;
+}
+
 /** Nanoseconds as milliseconds: `12.3 ms`, three digits after the point below 1 ms. */
 export function duration(ns: bigint): string {
   const ms = Number(ns) / 1e6;

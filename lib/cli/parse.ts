@@ -108,6 +108,7 @@ function optionOf(spec: OptionSpec, env: NodeJS.ProcessEnv): Option {
   const option = new Option(spec.flags, spec.description + from);
   if (spec.choices !== undefined) option.choices(spec.choices);
   if (spec.required === true) option.makeOptionMandatory();
+  if (spec.excludes !== undefined) option.conflicts(spec.excludes);
   // An empty variable is one that was switched off.
   if (spec.env !== undefined && env[spec.env]) option.default(env[spec.env], 'from the environment');
   return option;

@@ -88,7 +88,7 @@ async function execute(
   try {
     refuseJsonBesideBytes(spec, options);
     const module = await spec.load();
-    result = await module.run(scope.context(parsed.args));
+    result = await Promise.race([module.run(scope.context(parsed.args)), scope.abandoned]);
   } catch (thrown) {
     const { received } = signals;
     await scope.close();

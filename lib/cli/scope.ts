@@ -1,10 +1,17 @@
 /** One command under way: what has to be closed, told or removed when it ends, however it ends. */
 import type { Host } from '../device/types.ts';
+import { VfioMigrateError } from '../protocol/errors.ts';
 import type { CommandContext, OptionValues } from './context.ts';
 import { text } from './context.ts';
 import type { Messages } from './output.ts';
 import { Progress } from './progress.ts';
 import { type DeviceWatch, watchDevice } from './watch.ts';
+
+/**
+ * How long after a signal a command that holds no device is waited for. A read on libuv's pool cannot be cancelled
+ * (standard input as a socket, say), and there is nothing to bring back.
+ */
+const PATIENCE_MS = 1000;
 
 export class Scope {
   readonly #options: OptionValues;
@@ -15,11 +22,21 @@ export class Scope {
   readonly #cleanups: (() => void)[] = [];
   #host: Promise<Host> | null = null;
   #mock: string | undefined;
+  /** Devices that are being opened now. */
+  #opening = 0;
+  #abandon: (error: VfioMigrateError) => void = () => {};
+  /** Rejects with `interrupted` when the command is not waited for any more. */
+  readonly abandoned: Promise<never>;
 
   constructor(options: OptionValues, messages: Messages) {
     this.#options = options;
     this.#messages = messages;
     this.#mock = text(options, 'mock');
+    this.abandoned = new Promise((_resolve, reject) => {
+      this.#abandon = reject;
+    });
+    // Most commands end by themselves, and nobody listens then.
+    this.abandoned.catch(() => {});
   }
 
   /** Name of the mock kernel's scenario, when this runs on one. */
@@ -37,10 +54,15 @@ export class Scope {
         this.#host ??= this.#open();
         return this.#host;
       },
-      watch: (device) => {
-        const watch = watchDevice(device);
-        this.#watches.push(watch);
-        return watch.device;
+      watch: async (opening) => {
+        this.#opening++;
+        try {
+          const watch = watchDevice(await opening);
+          this.#watches.push(watch);
+          return watch.device;
+        } finally {
+          this.#opening--;
+        }
       },
       onLeave: (cleanup) => {
         this.#cleanups.push(cleanup);
@@ -66,17 +88,30 @@ export class Scope {
   /** First signal. */
   unwind(signal: NodeJS.Signals): void {
     this.#messages.insist(
-      `vfio-migrate: ${signal}: stopping and bringing the device back; once more leaves at once, whatever its state`,
+      `vfio-migrate: ${signal}: ending in an orderly way; once more leaves at once, whatever the state of a device`,
     );
     this.#abort.abort(signal);
+    setTimeout(() => {
+      if (this.#opening > 0 || this.#states().length > 0) return;
+      this.#cleanUp();
+      this.#abandon(new VfioMigrateError('interrupted', `interrupted by ${signal}`, { signal }));
+    }, PATIENCE_MS).unref();
+  }
+
+  /** A line for each device that is open. */
+  #states(): string[] {
+    return this.#watches.map((watch) => watch.describe()).filter((line) => line !== null);
+  }
+
+  #cleanUp(): void {
+    for (const progress of this.#progress) progress.end();
+    for (const cleanup of this.#cleanups) cleanup();
   }
 
   /** Second signal: synchronous, the process ends after it. */
   leave(signal: NodeJS.Signals): void {
-    for (const progress of this.#progress) progress.end();
-    const states = this.#watches.map((watch) => watch.describe()).filter((line) => line !== null);
-    this.#messages.insist([`vfio-migrate: ${signal} again: leaving`, ...states].join('\n'));
-    for (const cleanup of this.#cleanups) cleanup();
+    this.#cleanUp();
+    this.#messages.insist([`vfio-migrate: ${signal} again: leaving`, ...this.#states()].join('\n'));
   }
 
   /** Removes progress lines and lets go of the kernel. The commands have closed their devices. */

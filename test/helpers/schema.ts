@@ -16,6 +16,7 @@ const ANNOTATIONS = new Set([
   'examples',
   'default',
   '$comment',
+  'format',
 ]);
 
 type Check = (rule: never, value: unknown, at: string, schema: Schema, file: string) => string[];

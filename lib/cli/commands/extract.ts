@@ -1,0 +1,23 @@
+/** `vfio-migrate extract FILE -o RAW` */
+import { extract } from '../../session/extract.ts';
+import { type CommandContext, type CommandResult, text } from '../context.ts';
+import { fileOptions, withOutput } from '../files.ts';
+import { duration, exactSize, keyValues } from '../format.ts';
+
+export async function run(context: CommandContext): Promise<CommandResult> {
+  const phase = text(context.options, 'phase');
+  const report = await withOutput(context, (output) =>
+    extract(context.args.file as string, output, {
+      ...fileOptions(context),
+      ...(phase === undefined ? {} : { phase }),
+    }),
+  );
+  return {
+    document: { ...report },
+    text: keyValues([
+      ['extracted', `${report.file} to ${report.output}`],
+      ['driver bytes', `${exactSize(report.bytes)}${report.phase === null ? '' : ` of ${report.phase}`}`],
+      ['time', duration(report.ns)],
+    ]),
+  };
+}

@@ -1,0 +1,69 @@
+/** `vfio-migrate inspect FILE` */
+import { type InspectReport, inspect, type SectionEntry } from '../../session/inspect.ts';
+import type { SourceDevice, StreamDigest, StreamTotals } from '../../statefile/index.ts';
+import type { CommandContext, CommandResult } from '../context.ts';
+import { fileOptions } from '../files.ts';
+import { arcRows, count as counted, exactSize, keyValues, type Value } from '../format.ts';
+
+export async function run(context: CommandContext): Promise<CommandResult> {
+  const report = await inspect(context.args.file as string, fileOptions(context));
+  return { document: { ...report }, text: keyValues(rows(report)) };
+}
+
+const CHECKED: Readonly<Record<InspectReport['checked'], string>> = {
+  headers: "headers and descriptions; the checksums of the driver's bytes were not (verify does that)",
+  everything: 'everything',
+};
+
+type Row = readonly [key: string, value: Value];
+
+function rows({ file, bytes, version, checked, source, sections, streams, digests }: InspectReport): Row[] {
+  const { host, tool } = source;
+  return [
+    ['file', `${file}, ${exactSize(bytes)}, format ${version}`],
+    ['checked', CHECKED[checked]],
+    ['made by', `${tool.name} ${tool.version}, ${source.created}`],
+    ['mode', source.mode],
+    ['source kernel', `${host.kernel} ${host.machine}, ${host.byteOrder}-endian`],
+    ['source mock', source.mock],
+    ...source.devices.flatMap((device, stream) => deviceRows(device, streams[stream], digests?.[stream])),
+    ['sections', sections.map(sectionLine)],
+  ];
+}
+
+function deviceRows(
+  device: SourceDevice,
+  totals: StreamTotals | undefined,
+  digest: StreamDigest | undefined,
+): Row[] {
+  const { migration, ids } = device;
+  return [
+    ['device', `${device.address}${device.driver === null ? '' : `, driver ${device.driver}`}`],
+    ['ids', ids === null ? null : `${ids.vendor}:${ids.device} rev ${ids.revision ?? 'unknown'}`],
+    ['mdev type', device.mdevType],
+    ['model', device.model],
+    ['found in', device.foundState],
+    ['opened via', device.via],
+    ['origin', device.origin],
+    ['migration', migration === null ? null : `${migration.flags} ${migration.capabilities.join(' ')}`],
+    [
+      'data size',
+      migration?.dataSize == null ? null : `${exactSize(BigInt(migration.dataSize))}, the driver's estimate`,
+    ],
+    ['driver bytes', totals === undefined ? null : exactSize(totals.bytes)],
+    [
+      'phases',
+      totals?.phases.map(
+        ({ phase, bytes, frames }) => `${phase} ${exactSize(bytes)} in ${counted(frames, 'frame')}`,
+      ),
+    ],
+    ['requests', totals?.arcs === undefined ? null : arcRows(totals.arcs)],
+    ['sha256', digest?.sha256],
+  ];
+}
+
+function sectionLine({ type, known, critical, offset, bytes, count }: SectionEntry): string {
+  const times = count === 1n ? '' : ` × ${count}`;
+  const unknown = known ? '' : `, unknown${critical ? '' : ', skipped'}`;
+  return `${type.trim()}${times} at ${offset}, ${exactSize(bytes)}${unknown}`;
+}

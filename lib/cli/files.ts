@@ -1,0 +1,27 @@
+/** What the commands that read or make files share. */
+import type { FileOptions } from '../session/file.ts';
+import { type Output, openOutput } from '../transport/index.ts';
+import { type CommandContext, flag, text } from './context.ts';
+
+/** Opens what `-o` names, runs `work`, and removes what is unfinished, however it ends. */
+export async function withOutput<T>(
+  context: CommandContext,
+  work: (output: Output) => Promise<T>,
+): Promise<T> {
+  const { options, signal } = context;
+  const output = await openOutput(text(options, 'output') as string, {
+    force: flag(options, 'force'),
+    signal,
+  });
+  context.onLeave(() => output.discard());
+  try {
+    return await work(output);
+  } finally {
+    output.discard();
+  }
+}
+
+/** How work on a file is told to end, and where it tells how far it is. */
+export function fileOptions(context: CommandContext, label = ''): FileOptions {
+  return { signal: context.signal, onProgress: context.progress(label).update };
+}
