@@ -80,7 +80,7 @@ export function parseAddress(text: string): Address {
 }
 
 function refuse(text: string, example: string): never {
-  throw new VfioMigrateError('usage', `${JSON.stringify(text)} does not name a device.`, {
+  throw new VfioMigrateError('usage', `${JSON.stringify(text)} does not name a device`, {
     remedy: `Write it like this: ${example}.`,
   });
 }

@@ -164,7 +164,7 @@ export class VfioDevice implements OpenDevice {
     const refuse = (why: string, remedy: string): never => {
       throw new VfioMigrateError(
         'request-refused',
-        `${this.facts.address}: ${arc.from} → ${arc.to}: ${why}.`,
+        `${this.facts.address}: ${arc.from} → ${arc.to}: ${why}`,
         {
           device: this.facts.address,
           arc,
@@ -354,7 +354,7 @@ export class VfioDevice implements OpenDevice {
     const errno = isErrno(cause)
       ? { errno: { code: cause.code, errno: cause.errno, syscall: cause.syscall } }
       : {};
-    return new VfioMigrateError(code, `${this.facts.address}: ${why}.`, {
+    return new VfioMigrateError(code, `${this.facts.address}: ${why}`, {
       device: this.facts.address,
       remedy,
       ...errno,

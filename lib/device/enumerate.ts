@@ -1,20 +1,22 @@
 /** Which VFIO devices a host has. Never opens one. */
-import { factsAt } from './facts.ts';
+import { factsAt, readable } from './facts.ts';
 import { list, realPath } from './host.ts';
 import type { DeviceFacts, Host } from './types.ts';
 
 /**
  * All devices that are bound to a vfio driver, by address. From 6.1 on /sys/class/vfio-dev has them all; before that
- * the PCI and the mdev bus are searched (uAPI §6). A device that goes away meanwhile is left out.
+ * the PCI and the mdev bus are searched (uAPI §6). A device that goes away meanwhile is left out. Throws
+ * `no-permission` and `open-failed` when sysfs cannot be read.
  */
 export async function listDevices(host: Host): Promise<DeviceFacts[]> {
   const links = (await vfioClass(host)) ?? (await buses(host));
   const devices = new Map<string, DeviceFacts>();
   for (const link of links) {
-    const sysfs = await realPath(host, link);
-    if (sysfs === null || devices.has(sysfs)) continue;
-    const found = await factsAt(host, sysfs);
-    if (found?.vfio) devices.set(sysfs, found);
+    const found = await readable(link, async () => {
+      const sysfs = await realPath(host, link);
+      return sysfs === null ? null : factsAt(host, sysfs);
+    });
+    if (found?.vfio) devices.set(found.sysfs, found);
   }
   return [...devices.values()].sort((a, b) => (a.address < b.address ? -1 : 1));
 }

@@ -13,17 +13,43 @@ const DEBUGFS = '/sys/kernel/debug/vfio';
 
 /**
  * The facts of one device, bound to a vfio driver or not. Throws `no-such-device` when the host has none of that name,
- * `usage` when the name stands for several; errnos of sysfs other than ENOENT as they are.
+ * `usage` when the name stands for several, `no-permission` and `open-failed` when sysfs cannot be read.
  */
 export async function facts(host: Host, address: Address): Promise<DeviceFacts> {
-  const sysfs = await LOCATE[address.kind](host, address as never);
-  const found = sysfs === null ? null : await factsAt(host, sysfs);
-  if (found !== null) return found;
   const device = formatAddress(address);
-  throw new VfioMigrateError('no-such-device', `This host has no device ${device}.`, {
+  const found = await readable(device, async () => {
+    const sysfs = await LOCATE[address.kind](host, address as never);
+    return sysfs === null ? null : factsAt(host, sysfs);
+  });
+  if (found !== null) return found;
+  throw new VfioMigrateError('no-such-device', `This host has no device ${device}`, {
     device,
     remedy: `\`vfio-migrate list\` shows the devices that are bound to a vfio driver${HINTS[address.kind] ?? ''}.`,
   });
+}
+
+/**
+ * `work`, its errno explained. ENODEV is what sysfs answers for a device that went away while it was read: null, as for
+ * one that never was.
+ */
+export async function readable<T>(device: string, work: () => Promise<T | null>): Promise<T | null> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!isErrno(error)) throw error;
+    if (error.code === 'ENODEV') return null;
+    const { code, errno, syscall, path } = error;
+    throw new VfioMigrateError(
+      code === 'EACCES' || code === 'EPERM' ? 'no-permission' : 'open-failed',
+      `what the kernel tells about ${device} cannot be read: ${error.message}`,
+      {
+        device,
+        errno: { code, errno, syscall, ...(path === undefined ? {} : { path }) },
+        remedy: `See who may read ${path ?? 'it'}, and what the kernel log says (\`dmesg\`).`,
+        cause: error,
+      },
+    );
+  }
 }
 
 const HINTS: Partial<Record<Address['kind'], string>> = {
@@ -52,7 +78,7 @@ async function onlyMember(host: Host, address: Extract<Address, { kind: 'group' 
   if (names.length > 1) {
     throw new VfioMigrateError(
       'usage',
-      `IOMMU group ${address.group} has ${names.length} devices: ${names.join(', ')}.`,
+      `IOMMU group ${address.group} has ${names.length} devices: ${names.join(', ')}`,
       { device: formatAddress(address), remedy: 'Name one of them instead of the group.' },
     );
   }

@@ -37,7 +37,7 @@ export async function openDevice(
   options: OpenOptions = {},
 ): Promise<OpenDevice> {
   if (options.token !== undefined && !isUuid(options.token)) {
-    throw new VfioMigrateError('usage', `${JSON.stringify(options.token)} is no VF token.`, {
+    throw new VfioMigrateError('usage', `${JSON.stringify(options.token)} is no VF token`, {
       remedy: 'A VF token is a UUID: 83b8f4f2-509f-382f-3c1e-e6bfe0fa1001.',
     });
   }
@@ -66,7 +66,17 @@ const WAYS: Readonly<Record<Via, (opening: Opening) => Promise<void>>> = { group
 
 /** The nodes decide, not sysfs: inside a container sysfs shows the host's devices, /dev only those passed through. */
 async function preferred(host: Host, { cdev }: DeviceFacts): Promise<Via> {
-  return cdev !== null && (await exists(host, cdev)) && (await exists(host, IOMMUFD)) ? 'cdev' : 'group';
+  return cdev !== null && (await isThere(host, cdev)) && (await isThere(host, IOMMUFD)) ? 'cdev' : 'group';
+}
+
+/** What may not be looked at is there: opening it says what is wrong. */
+async function isThere(host: Host, path: string): Promise<boolean> {
+  try {
+    return await exists(host, path);
+  } catch (error) {
+    if (isErrno(error)) return true;
+    throw error;
+  }
 }
 
 /** One step; an errno comes out as its explanation. */
@@ -91,14 +101,14 @@ async function openGroup(opening: Opening): Promise<void> {
   const { host, facts, native, token } = opening;
   if (facts.group === null)
     throw lacks(facts, 'has no IOMMU group', 'Use `--via cdev`, or turn the IOMMU on.');
-  // The kernel prefixes the nodes of no-IOMMU PCI groups only: an emulated mdev group has the same name in sysfs but
-  // an ordinary node, so that the node tells and the group's name does not.
-  const noiommu = `/dev/vfio/noiommu-${facts.group}`;
-  const unprotected = await exists(host, noiommu);
-  const group = unprotected ? noiommu : `/dev/vfio/${facts.group}`;
   await step(opening, 'container', CONTAINER, () => native.openContainer(CONTAINER));
   const version = await step(opening, 'api-version', CONTAINER, () => native.containerApiVersion());
   if (version !== API_VERSION) throw await explain(opening, 'api-version', CONTAINER, null);
+  // The kernel prefixes the nodes of no-IOMMU PCI groups only: an emulated mdev group has the same name in sysfs but
+  // an ordinary node, so that the node tells and the group's name does not.
+  const noiommu = `/dev/vfio/noiommu-${facts.group}`;
+  const unprotected = await step(opening, 'group', noiommu, () => exists(host, noiommu));
+  const group = unprotected ? noiommu : `/dev/vfio/${facts.group}`;
   await step(opening, 'group', group, () => native.openGroup(group));
   const status = await step(opening, 'status', group, () => native.groupStatus());
   if ((status & VIABLE) === 0) throw await explain(opening, 'status', group, null);
@@ -142,7 +152,7 @@ async function openCdev(opening: Opening): Promise<void> {
 }
 
 function lacks(facts: DeviceFacts, what: string, remedy: string): VfioMigrateError {
-  return new VfioMigrateError('open-failed', `${facts.address} ${what}.`, { device: facts.address, remedy });
+  return new VfioMigrateError('open-failed', `${facts.address} ${what}`, { device: facts.address, remedy });
 }
 
 /** The 16 bytes of a UUID in the order of its text, as the kernel's `uuid_t` has them. */

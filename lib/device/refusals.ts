@@ -209,10 +209,11 @@ export async function refusal(
     facts,
     path,
     token,
-    holders: row.code === 'device-busy' ? await holders(host, facts) : [],
+    // Looking for the holder must not hide the refusal.
+    holders: row.code === 'device-busy' ? await holders(host, facts).catch(() => []) : [],
     user: process.getuid === undefined ? 'this process' : `uid ${process.getuid()}`,
   };
-  return new VfioMigrateError(row.code, `${facts.address}: ${row.says(context)}.`, {
+  return new VfioMigrateError(row.code, `${facts.address}: ${row.says(context)}`, {
     device: facts.address,
     remedy: row.remedy(context),
     ...(error === null ? {} : { errno: errnoInfo(error), cause: error }),
@@ -236,13 +237,13 @@ export function notBound(facts: DeviceFacts): VfioMigrateError {
   const commands = bindCommands(facts);
   return new VfioMigrateError(
     'not-bound-to-vfio',
-    `${facts.address} ${facts.driver === null ? 'has no driver' : `is bound to ${facts.driver}, which is no vfio driver`}.`,
+    `${facts.address} ${facts.driver === null ? 'has no driver' : `is bound to ${facts.driver}, which is no vfio driver`}`,
     {
       device: facts.address,
       remedy:
         commands.length === 0
           ? 'Bind it to its vfio driver.'
-          : `Bind it to a vfio driver (its present driver loses it):\n${commands.map((line) => `  ${line}`).join('\n')}`,
+          : `Bind it to a vfio driver${facts.driver === null ? '' : ` (${facts.driver} loses it)`}: ${commands.join(' && ')}`,
     },
   );
 }

@@ -281,7 +281,7 @@ function sessionFd(device: OpenDevice, state: number, right: boolean, what: stri
 }
 
 function refused(device: OpenDevice, why: string, remedy: string): VfioMigrateError {
-  return new VfioMigrateError('request-refused', `${device.facts.address}: ${why}.`, {
+  return new VfioMigrateError('request-refused', `${device.facts.address}: ${why}`, {
     device: device.facts.address,
     remedy,
   });

@@ -64,7 +64,7 @@ describe('migration() asks for exactly what K-1 says, once', () => {
     const { device } = await opened({ migrationFlags: errno(code) });
     await expect(device.migration()).rejects.toMatchObject({
       code: 'no-migration-support',
-      message: `pci:${VF}: mlx5_vfio_pci has no migration support for this device (${code}).`,
+      message: `pci:${VF}: mlx5_vfio_pci has no migration support for this device (${code})`,
       facts: { errno: { code }, device: `pci:${VF}` },
     });
   });
@@ -87,7 +87,7 @@ describe('migration() asks for exactly what K-1 says, once', () => {
     const { device } = await opened({ migrationFlags: flags });
     await expect(device.migration()).rejects.toMatchObject({
       code: 'unsupported-flags',
-      message: `pci:${VF}: its migration flags 0x${flags.toString(16)} (${names}) lack STOP_COPY.`,
+      message: `pci:${VF}: its migration flags 0x${flags.toString(16)} (${names}) lack STOP_COPY`,
     });
   });
 
@@ -219,7 +219,7 @@ describe('what is refused says why', () => {
     const { device, log } = await opened({ migrationFlags: 5n, getState: from });
     await expect(device.setState(to)).rejects.toMatchObject({
       code: 'request-refused',
-      message: `pci:${VF}: ${stateName(from)} → ${stateName(to)}: ${why}.`,
+      message: `pci:${VF}: ${stateName(from)} → ${stateName(to)}: ${why}`,
       facts: { arc: { from: stateName(from), to: stateName(to) } },
     });
     expect(log.filter((line) => line.startsWith('setState'))).toEqual([]);

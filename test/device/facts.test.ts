@@ -128,7 +128,7 @@ test('the other devices of a group come with their drivers', async () => {
   expect((await of(tree, VF)).siblings).toEqual([{ name: '0000:65:00.3', driver: 'mlx5_core' }]);
   await expect(of(tree, '/dev/vfio/12')).rejects.toMatchObject({
     code: 'usage',
-    message: 'IOMMU group 12 has 2 devices: 0000:65:00.2, 0000:65:00.3.',
+    message: 'IOMMU group 12 has 2 devices: 0000:65:00.2, 0000:65:00.3',
   });
 });
 
@@ -190,16 +190,32 @@ describe('listDevices', () => {
     expect((await listDevices(fakeHost(tree))).map(({ address }) => address)).toEqual([`pci:${VF}`]);
   });
 
+  test('a device that goes away while it is read is left out', async () => {
+    const tree = { ...both, [`${device}/vendor`]: { errno: 'ENODEV' } };
+    expect((await listDevices(fakeHost(tree))).map(({ address }) => address)).toEqual([`mdev:${UUID}`]);
+    await expect(of(tree, VF)).rejects.toMatchObject({ code: 'no-such-device' });
+  });
+
   test('an attribute that cannot be read is not taken for absent', async () => {
     const tree = { ...pciTree(VF), [`${device}/vendor`]: { errno: 'EIO' } };
-    await expect(listDevices(fakeHost(tree))).rejects.toMatchObject({ code: 'EIO' });
+    const error = {
+      code: 'open-failed',
+      message: expect.stringContaining('cannot be read: EIO'),
+      facts: { errno: { code: 'EIO', path: `${device}/vendor` } },
+    };
+    await expect(listDevices(fakeHost(tree))).rejects.toMatchObject(error);
+    await expect(of(tree, VF)).rejects.toMatchObject(error);
+    const hidden = { ...pciTree(VF), [`${device}/vendor`]: { errno: 'EACCES' } };
+    await expect(of(hidden, VF)).rejects.toMatchObject({ code: 'no-permission' });
   });
 });
 
 test('debugfs that may not be read tells nothing; one that fails is not hidden', async () => {
   const state = '/sys/kernel/debug/vfio/0000:65:00.2/migration/state';
   expect((await of({ ...pciTree(VF), [state]: { errno: 'EACCES' } }, VF)).debugState).toBeNull();
-  await expect(of({ ...pciTree(VF), [state]: { errno: 'EIO' } }, VF)).rejects.toMatchObject({ code: 'EIO' });
+  await expect(of({ ...pciTree(VF), [state]: { errno: 'EIO' } }, VF)).rejects.toMatchObject({
+    code: 'open-failed',
+  });
 });
 
 test.each([

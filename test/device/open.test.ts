@@ -111,6 +111,12 @@ describe('cdev path', () => {
     expect((await open(tree)).device.via).toBe('group');
   });
 
+  test('a node that may not be looked at is opened, so that the refusal names it', async () => {
+    const tree: Tree = { ...pciTree(VF), ...iommufd, '/dev/vfio/devices/vfio0': { errno: 'EACCES' } };
+    const { error } = await refused(tree, { openCdev: errno('EACCES') });
+    expect(error.message).toBe(`pci:${VF}: ${uid} may not open /dev/vfio/devices/vfio0`);
+  });
+
   test('not when the person says otherwise, in either direction', async () => {
     expect((await open({ ...pciTree(VF), ...iommufd }, {}, { via: 'group' })).device.via).toBe('group');
     expect((await open(pciTree(VF), {}, { via: 'cdev' })).device.via).toBe('cdev');
@@ -121,14 +127,14 @@ describe('refused before anything is opened', () => {
   test('no such device', async () => {
     const { error, log } = await refused({});
     expect(error.code).toBe('no-such-device');
-    expect(error.message).toBe(`This host has no device pci:${VF}.`);
+    expect(error.message).toBe(`This host has no device pci:${VF}`);
     expect(log).toEqual([]);
   });
 
   test('bound to a host driver: names it and prints the commands', async () => {
     const { error, log } = await refused(pciTree(VF, { driver: 'mlx5_core', vfio: null }));
     expect(error.code).toBe('not-bound-to-vfio');
-    expect(error.message).toBe(`pci:${VF} is bound to mlx5_core, which is no vfio driver.`);
+    expect(error.message).toBe(`pci:${VF} is bound to mlx5_core, which is no vfio driver`);
     expect(error.facts.remedy).toContain(`echo mlx5_vfio_pci > /sys/bus/pci/devices/${VF}/driver_override`);
     expect(error.facts.remedy).toContain(`echo ${VF} > /sys/bus/pci/drivers_probe`);
     expect(log).toEqual([]);
@@ -136,7 +142,7 @@ describe('refused before anything is opened', () => {
 
   test('no driver at all', async () => {
     const { error } = await refused(pciTree(VF, { driver: null, vfio: null }));
-    expect(error.message).toBe(`pci:${VF} has no driver.`);
+    expect(error.message).toBe(`pci:${VF} has no driver`);
   });
 
   test('a VF token that is no UUID', async () => {
@@ -155,26 +161,26 @@ describe('refused before anything is opened', () => {
     const tree = pciTree(VF);
     delete tree[`/sys/devices/pci0000:60/${VF}/iommu_group`];
     const { error } = await refused(tree);
-    expect(error.message).toBe(`pci:${VF} has no IOMMU group.`);
+    expect(error.message).toBe(`pci:${VF} has no IOMMU group`);
   });
 });
 
 type Row = [step: keyof NativeDevice, answer: unknown, code: string, message: string, remedy: RegExp];
-const noPermission = (path: string) => `pci:${VF}: ${uid} may not open ${path}.`;
+const noPermission = (path: string) => `pci:${VF}: ${uid} may not open ${path}`;
 // biome-ignore-start format: tables
 const GROUP: Row[] = [
   [
     'openContainer',
     'ENOENT',
     'kernel-too-old',
-    `pci:${VF}: /dev/vfio/vfio does not exist: this kernel has no VFIO containers, or this /dev is not the host's.`,
+    `pci:${VF}: /dev/vfio/vfio does not exist: this kernel has no VFIO containers, or this /dev is not the host's`,
     /modprobe vfio/,
   ],
   [
     'openContainer',
     'ENODEV',
     'kernel-too-old',
-    `pci:${VF}: /dev/vfio/vfio does not exist: this kernel has no VFIO containers, or this /dev is not the host's.`,
+    `pci:${VF}: /dev/vfio/vfio does not exist: this kernel has no VFIO containers, or this /dev is not the host's`,
     /modprobe vfio/,
   ],
   ['openContainer', 'EACCES', 'no-permission', noPermission('/dev/vfio/vfio'), /Run as root/],
@@ -182,7 +188,7 @@ const GROUP: Row[] = [
     'containerApiVersion',
     1,
     'kernel-too-old',
-    `pci:${VF}: /dev/vfio/vfio speaks a version of the VFIO interface that is not 0.`,
+    `pci:${VF}: /dev/vfio/vfio speaks a version of the VFIO interface that is not 0`,
     /version 0/,
   ],
   ['openGroup', 'EACCES', 'no-permission', noPermission('/dev/vfio/12'), /Run as root/],
@@ -190,101 +196,95 @@ const GROUP: Row[] = [
     'openGroup',
     'EPERM',
     'no-permission',
-    `pci:${VF}: ${uid} may not open /dev/vfio/12: a no-IOMMU group needs CAP_SYS_RAWIO.`,
+    `pci:${VF}: ${uid} may not open /dev/vfio/12: a no-IOMMU group needs CAP_SYS_RAWIO`,
     /CAP_SYS_RAWIO/,
   ],
   [
     'openGroup',
     'EBUSY',
     'device-busy',
-    `pci:${VF}: /dev/vfio/12 is in use by a process that /proc does not show.`,
+    `pci:${VF}: /dev/vfio/12 is in use by a process that /proc does not show`,
     /fuser -v/,
   ],
   [
     'openGroup',
     'ENOENT',
     'open-failed',
-    `pci:${VF}: /dev/vfio/12 does not exist: this kernel has no VFIO groups, or this /dev is not the host's.`,
+    `pci:${VF}: /dev/vfio/12 does not exist: this kernel has no VFIO groups, or this /dev is not the host's`,
     /--via cdev/,
   ],
   [
     'groupStatus',
     0,
     'group-not-viable',
-    `pci:${VF}: IOMMU group 12 is not viable: another device of the group, or another owner is in the way.`,
+    `pci:${VF}: IOMMU group 12 is not viable: another device of the group, or another owner is in the way`,
     /a vfio driver or none/,
   ],
   [
     'groupSetContainer',
     'EPERM',
     'group-not-viable',
-    `pci:${VF}: IOMMU group 12 is not viable: another device of the group, or another owner is in the way.`,
+    `pci:${VF}: IOMMU group 12 is not viable: another device of the group, or another owner is in the way`,
     /a vfio driver or none/,
   ],
   [
     'groupSetContainer',
     'EBUSY',
     'group-not-viable',
-    `pci:${VF}: IOMMU group 12 is not viable: another device of the group, or another owner is in the way.`,
+    `pci:${VF}: IOMMU group 12 is not viable: another device of the group, or another owner is in the way`,
     /a vfio driver or none/,
   ],
   [
     'groupSetContainer',
     'EBADFD',
     'open-failed',
-    `pci:${VF}: /dev/vfio/12: ioctl failed with EBADFD.`,
+    `pci:${VF}: /dev/vfio/12: ioctl failed with EBADFD`,
     /dmesg/,
   ],
   [
     'containerCheckExtension',
     0,
     'open-failed',
-    `pci:${VF}: the kernel has no IOMMU driver for VFIO containers (neither TYPE1v2 nor TYPE1).`,
+    `pci:${VF}: the kernel has no IOMMU driver for VFIO containers (neither TYPE1v2 nor TYPE1)`,
     /modprobe vfio_iommu_type1/,
   ],
   [
     'containerSetIommu',
     'ENODEV',
     'open-failed',
-    `pci:${VF}: the kernel has no IOMMU driver for VFIO containers (neither TYPE1v2 nor TYPE1).`,
+    `pci:${VF}: the kernel has no IOMMU driver for VFIO containers (neither TYPE1v2 nor TYPE1)`,
     /modprobe vfio_iommu_type1/,
   ],
   [
     'containerSetIommu',
     'ENOMEM',
     'open-failed',
-    `pci:${VF}: /dev/vfio/vfio: ioctl failed with ENOMEM.`,
+    `pci:${VF}: /dev/vfio/vfio: ioctl failed with ENOMEM`,
     /dmesg/,
   ],
   [
     'groupGetDeviceFd',
     'ENODEV',
     'no-such-device',
-    `pci:${VF}: /dev/vfio/12 does not give the device ${VF} (any more).`,
+    `pci:${VF}: /dev/vfio/12 does not give the device ${VF} (any more)`,
     /vfio-migrate list/,
   ],
   [
     'groupGetDeviceFd',
     'EACCES',
     'vf-token',
-    `pci:${VF}: this virtual function needs a VF token, because a vfio driver holds its physical function.`,
+    `pci:${VF}: this virtual function needs a VF token, because a vfio driver holds its physical function`,
     /--vf-token UUID/,
   ],
   [
     'groupGetDeviceFd',
     'EAGAIN',
     'device-busy',
-    `pci:${VF}: the kernel could not reset it for opening, because somebody else holds its lock.`,
+    `pci:${VF}: the kernel could not reset it for opening, because somebody else holds its lock`,
     /again/,
   ],
-  [
-    'groupGetDeviceFd',
-    'EINVAL',
-    'open-failed',
-    `pci:${VF}: /dev/vfio/12: ioctl failed with EINVAL.`,
-    /dmesg/,
-  ],
-  ['groupGetDeviceFd', 'EIO', 'open-failed', `pci:${VF}: /dev/vfio/12: ioctl failed with EIO.`, /dmesg/],
+  ['groupGetDeviceFd', 'EINVAL', 'open-failed', `pci:${VF}: /dev/vfio/12: ioctl failed with EINVAL`, /dmesg/],
+  ['groupGetDeviceFd', 'EIO', 'open-failed', `pci:${VF}: /dev/vfio/12: ioctl failed with EIO`, /dmesg/],
 ];
 const CDEV: Row[] = [
   ['openCdev', 'EACCES', 'no-permission', noPermission('/dev/vfio/devices/vfio0'), /Run as root/],
@@ -292,14 +292,14 @@ const CDEV: Row[] = [
     'openCdev',
     'ENODEV',
     'no-such-device',
-    `pci:${VF}: /dev/vfio/devices/vfio0 does not give the device ${VF} (any more).`,
+    `pci:${VF}: /dev/vfio/devices/vfio0 does not give the device ${VF} (any more)`,
     /vfio-migrate list/,
   ],
   [
     'openIommufd',
     'ENOENT',
     'kernel-too-old',
-    `pci:${VF}: /dev/iommu does not exist: this kernel has no iommufd, or this /dev is not the host's.`,
+    `pci:${VF}: /dev/iommu does not exist: this kernel has no iommufd, or this /dev is not the host's`,
     /--via group/,
   ],
   ['openIommufd', 'EACCES', 'no-permission', noPermission('/dev/iommu'), /Run as root/],
@@ -307,28 +307,28 @@ const CDEV: Row[] = [
     'bindIommufd',
     'EBUSY',
     'device-busy',
-    `pci:${VF}: /dev/vfio/devices/vfio0 is in use by a process that /proc does not show.`,
+    `pci:${VF}: /dev/vfio/devices/vfio0 is in use by a process that /proc does not show`,
     /fuser -v/,
   ],
   [
     'bindIommufd',
     'EINVAL',
     'device-busy',
-    `pci:${VF}: /dev/vfio/devices/vfio0 is in use by a process that /proc does not show: only one may bind a device.`,
+    `pci:${VF}: /dev/vfio/devices/vfio0 is in use by a process that /proc does not show: only one may bind a device`,
     /fuser -v/,
   ],
   [
     'bindIommufd',
     'EPERM',
     'group-not-viable',
-    `pci:${VF}: IOMMU group 12 is not viable: another device of the group, or another owner is in the way.`,
+    `pci:${VF}: IOMMU group 12 is not viable: another device of the group, or another owner is in the way`,
     /a vfio driver or none/,
   ],
   [
     'bindIommufd',
     'EACCES',
     'vf-token',
-    `pci:${VF}: this virtual function needs a VF token, because a vfio driver holds its physical function.`,
+    `pci:${VF}: this virtual function needs a VF token, because a vfio driver holds its physical function`,
     /--vf-token UUID/,
   ],
 ];
@@ -338,16 +338,16 @@ const WITH_TOKEN: [OpenOptions['via'], ...Row][] = [
     'groupGetDeviceFd',
     'EACCES',
     'vf-token',
-    `pci:${VF}: the VF token is not the one that the owner of the physical function has set.`,
+    `pci:${VF}: the VF token is not the one that the owner of the physical function has set`,
     /--vf-token UUID/,
   ],
-  ['group', 'groupGetDeviceFd', 'EINVAL', 'vf-token', `pci:${VF}: it takes no VF token.`, /Leave/],
+  ['group', 'groupGetDeviceFd', 'EINVAL', 'vf-token', `pci:${VF}: it takes no VF token`, /Leave/],
   [
     'cdev',
     'bindIommufd',
     'EINVAL',
     'vf-token',
-    `pci:${VF}: /dev/vfio/devices/vfio0 is in use already, or takes no VF token: kernels before 6.17 take none through a cdev.`,
+    `pci:${VF}: /dev/vfio/devices/vfio0 is in use already, or takes no VF token: kernels before 6.17 take none through a cdev`,
     /--via group/,
   ],
 ];
@@ -390,7 +390,7 @@ test('a group that is not viable names the devices and drivers in the way, and o
   };
   const { error } = await refused(tree, { groupStatus: 0 });
   expect(error.message).toBe(
-    `pci:${VF}: IOMMU group 12 is not viable: 0000:65:00.3 (mlx5_core) is in the way.`,
+    `pci:${VF}: IOMMU group 12 is not viable: 0000:65:00.3 (mlx5_core) is in the way`,
   );
   expect(error.facts.remedy).toContain('unbind 0000:65:00.3');
 });
@@ -402,7 +402,13 @@ test('a device that is busy names who has it', async () => {
     '/proc/4711/comm': 'qemu-system-x86\n',
   };
   const { error } = await refused(tree, { openGroup: errno('EBUSY') });
-  expect(error.message).toBe(`pci:${VF}: /dev/vfio/12 is in use by qemu-system-x86 (pid 4711).`);
+  expect(error.message).toBe(`pci:${VF}: /dev/vfio/12 is in use by qemu-system-x86 (pid 4711)`);
+});
+
+test('a /proc that cannot be read does not hide who refuses', async () => {
+  const tree: Tree = { ...pciTree(VF), '/proc': { errno: 'EIO' } };
+  const { error } = await refused(tree, { openGroup: errno('EBUSY') });
+  expect(error.code).toBe('device-busy');
 });
 
 test('what is no errno goes through as it is, and the device is closed', async () => {
