@@ -1,0 +1,146 @@
+/* The requests on a device, on a migration data fd and on a kernel's file tree. No N-API.
+ *
+ * Each class is a thread and what belongs to it. Members that make a request run on that thread; the others
+ * say so. */
+#ifndef VFIO_MIGRATE_ADDON_DEVICE_H
+#define VFIO_MIGRATE_ADDON_DEVICE_H
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "../vfio/uapi.h"
+#include "fd.h"
+#include "outcome.h"
+#include "worker.h"
+
+namespace vfm {
+
+class TransferJob;
+
+using Bytes = std::vector<uint8_t>;
+
+/* Memory for read(2) to fill. Not zeroed first: that would cost as much as the read. */
+struct Block {
+  std::unique_ptr<uint8_t[]> data;
+  size_t size = 0;
+  size_t capacity = 0;
+};
+
+/* Bounds of what one request may allocate. */
+inline constexpr size_t kMaxRead = size_t{1} << 20;
+inline constexpr size_t kMaxRegionRead = size_t{16} << 20;
+inline constexpr size_t kMaxWrite = size_t{64} << 20;
+inline constexpr size_t kMaxFile = size_t{64} << 20;
+inline constexpr size_t kMaxStruct = size_t{1} << 20;
+
+/* A worker that makes ioctls. */
+class Handle : public Worker {
+ protected:
+  using Worker::Worker;
+  Outcome<int> Ioctl(const Fd& fd, unsigned long request, uintptr_t arg, const std::string& name);
+  template <class Struct>
+  Outcome<int> IoctlStruct(const Fd& fd, unsigned long request, Struct& arg, const std::string& name) {
+    return Ioctl(fd, request, reinterpret_cast<uintptr_t>(&arg), name);
+  }
+};
+
+/* A migration data fd: one save or load session (uAPI §2.3, §2.4). */
+class DataFd final : public Handle {
+ public:
+  DataFd(std::shared_ptr<Delivery> delivery, Fd fd)
+      : Handle(std::move(delivery)), fd_(std::make_shared<Fd>(std::move(fd))) {}
+
+  Outcome<Block> Read(size_t max);
+  Outcome<uint32_t> Write(const Bytes& data);
+  Outcome<uapi::PrecopyInfo> PrecopyInfo();
+
+  /* Use of the descriptor by a transfer, which may run on another thread. The descriptor stays open until the
+   * lease ends, and closing waits for that. Any thread. fd() is invalid when the descriptor had been closed
+   * before. */
+  class Lease {
+   public:
+    explicit Lease(std::shared_ptr<DataFd> owner);
+    ~Lease();
+    Lease(const Lease&) = delete;
+    Lease& operator=(const Lease&) = delete;
+    const Fd& fd() const { return *fd_; }
+
+   private:
+    std::shared_ptr<DataFd> owner_;
+    std::shared_ptr<Fd> fd_;
+  };
+
+  /* JavaScript's thread: a transfer is queued or running here; other requests are refused. */
+  std::weak_ptr<TransferJob> transfer;
+  bool in_transfer = false;
+
+ private:
+  void OnClose() override;
+  bool HasDescriptors() const override { return true; }
+
+  std::shared_ptr<Fd> fd_;
+  std::mutex lease_mutex_;
+  std::condition_variable lease_ended_;
+  int leases_ = 0;
+};
+
+/* What VFIO_DEVICE_FEATURE is asked to do, as uAPI §1.2 counts the bits. */
+enum FeatureOps : uint32_t { kOpGet = 1, kOpSet = 2 };
+
+class Device final : public Handle {
+ public:
+  Device(std::shared_ptr<Delivery> delivery, KernelRef kernel)
+      : Handle(std::move(delivery)), kernel_(std::move(kernel)) {}
+
+  /* True when a device fd is there. Any thread. */
+  bool is_open() const { return is_open_.load(std::memory_order_acquire); }
+
+  Outcome<Nothing> OpenContainer(const std::string& path) { return Open(container_, path); }
+  Outcome<Nothing> OpenGroup(const std::string& path) { return Open(group_, path); }
+  Outcome<Nothing> OpenIommufd(const std::string& path) { return Open(iommufd_, path); }
+  Outcome<Nothing> OpenCdev(const std::string& path);
+  Outcome<int> ContainerApiVersion();
+  Outcome<int> ContainerCheckExtension(uint32_t extension);
+  Outcome<Nothing> ContainerSetIommu(uint32_t type);
+  Outcome<uint32_t> GroupStatus();
+  Outcome<Nothing> GroupSetContainer();
+  Outcome<Nothing> GroupGetDeviceFd(const std::string& name);
+  /* `token`: 16 bytes, or none for the struct that kernels before 6.17 know. Gives the devid. */
+  Outcome<uint32_t> BindIommufd(const Bytes& token);
+
+  Outcome<Nothing> FeatureProbe(uint32_t index, uint32_t ops);
+  /* GET or SET with `payload`; gives the payload as the kernel left it. */
+  Outcome<Bytes> Feature(uint32_t index, FeatureOps op, Bytes payload);
+  Outcome<uint64_t> MigrationFlags();
+  Outcome<uint32_t> GetState();
+  /* Gives the session's data fd, or null when no session was started. */
+  Outcome<std::shared_ptr<DataFd>> SetState(uint32_t state);
+  Outcome<uint64_t> DataSize();
+  Outcome<Nothing> Reset();
+  Outcome<uapi::DeviceInfo> Info();
+  Outcome<uapi::RegionInfo> RegionInfo(uint32_t index);
+  Outcome<Block> Pread(uint64_t offset, size_t length);
+  Outcome<uint32_t> Pwrite(uint64_t offset, const Bytes& data);
+  /* The result, or a negated errno. */
+  Outcome<int> RawIoctl(uint32_t request, uintptr_t arg);
+
+ private:
+  /* Data fds first, newest first; then device, group, container, iommufd. */
+  void OnClose() override;
+  Outcome<Nothing> Open(Fd& fd, const std::string& path);
+  void AdoptDevice(int fd);
+  template <class Payload>
+  Outcome<Payload> FeatureStruct(uint32_t index, FeatureOps op, Payload payload);
+
+  KernelRef kernel_;
+  Fd container_, group_, iommufd_, device_;
+  std::atomic<bool> is_open_ = false;
+  std::vector<std::weak_ptr<DataFd>> sessions_;
+};
+
+}  // namespace vfm
+#endif

@@ -1,0 +1,227 @@
+#include <cstring>
+#include <limits>
+
+#include "objects.h"
+
+namespace vfm {
+
+namespace {
+
+constexpr uint64_t kMaxOffset = std::numeric_limits<int64_t>::max();
+constexpr size_t kMaxName = 4096;
+constexpr size_t kTokenSize = 16;
+
+}  // namespace
+
+DeviceObject::DeviceObject(const Napi::CallbackInfo& info) : Wrapped(info) {}
+
+/* A device that is collected is closed, on its own thread: closing a vfio-pci device resets it, which takes
+ * long. */
+DeviceObject::~DeviceObject() {
+  if (native()) native()->Close(nullptr);
+}
+
+/* An accessor is called on whatever object a script likes; methods are checked by V8. */
+Napi::Value DeviceObject::IsOpen(const Napi::CallbackInfo& info) {
+  DeviceObject* self = From(info.This());
+  if (!self) throw Napi::TypeError::New(info.Env(), "Illegal invocation");
+  return Napi::Boolean::New(info.Env(), self->native()->is_open());
+}
+
+Napi::Value DeviceObject::OpenContainer(const Napi::CallbackInfo& info) {
+  return Ask(info, *native(),
+             [d = native(), path = PathArg(info[0], "path")] { return d->OpenContainer(path); });
+}
+
+Napi::Value DeviceObject::ContainerApiVersion(const Napi::CallbackInfo& info) {
+  return Ask(info, *native(), [d = native()] { return d->ContainerApiVersion(); });
+}
+
+Napi::Value DeviceObject::ContainerCheckExtension(const Napi::CallbackInfo& info) {
+  return Ask(info, *native(),
+             [d = native(), e = Uint32Arg(info[0], "extension")] { return d->ContainerCheckExtension(e); });
+}
+
+Napi::Value DeviceObject::OpenGroup(const Napi::CallbackInfo& info) {
+  return Ask(info, *native(), [d = native(), path = PathArg(info[0], "path")] { return d->OpenGroup(path); });
+}
+
+Napi::Value DeviceObject::GroupStatus(const Napi::CallbackInfo& info) {
+  return Ask(info, *native(), [d = native()] { return d->GroupStatus(); });
+}
+
+Napi::Value DeviceObject::GroupSetContainer(const Napi::CallbackInfo& info) {
+  return Ask(info, *native(), [d = native()] { return d->GroupSetContainer(); });
+}
+
+Napi::Value DeviceObject::ContainerSetIommu(const Napi::CallbackInfo& info) {
+  return Ask(info, *native(),
+             [d = native(), t = Uint32Arg(info[0], "type")] { return d->ContainerSetIommu(t); });
+}
+
+Napi::Value DeviceObject::GroupGetDeviceFd(const Napi::CallbackInfo& info) {
+  return Ask(info, *native(), [d = native(), name = StringArg(info[0], "name", kMaxName)] {
+    return d->GroupGetDeviceFd(name);
+  });
+}
+
+Napi::Value DeviceObject::OpenCdev(const Napi::CallbackInfo& info) {
+  return Ask(info, *native(), [d = native(), path = PathArg(info[0], "path")] { return d->OpenCdev(path); });
+}
+
+Napi::Value DeviceObject::OpenIommufd(const Napi::CallbackInfo& info) {
+  return Ask(info, *native(),
+             [d = native(), path = PathArg(info[0], "path")] { return d->OpenIommufd(path); });
+}
+
+Napi::Value DeviceObject::BindIommufd(const Napi::CallbackInfo& info) {
+  Bytes token;
+  if (!info[0].IsNull()) {
+    token = BytesArg(info[0], "token", kTokenSize);
+    if (token.size() != kTokenSize) {
+      ThrowType(info.Env(), "ERR_INVALID_ARG_VALUE", "The \"token\" argument must be 16 bytes or null");
+    }
+  }
+  return Ask(info, *native(), [d = native(), token = std::move(token)] { return d->BindIommufd(token); });
+}
+
+Napi::Value DeviceObject::FeatureProbe(const Napi::CallbackInfo& info) {
+  const auto index = static_cast<uint32_t>(IntegerArg(info[0], "index", 0, uapi::kFeatureMask));
+  const auto ops = static_cast<uint32_t>(IntegerArg(info[1], "ops", 0, kOpGet | kOpSet));
+  return Ask(info, *native(), [d = native(), index, ops] { return d->FeatureProbe(index, ops); });
+}
+
+Napi::Value DeviceObject::FeatureGet(const Napi::CallbackInfo& info) {
+  const auto index = static_cast<uint32_t>(IntegerArg(info[0], "index", 0, uapi::kFeatureMask));
+  const auto size = static_cast<size_t>(IntegerArg(info[1], "size", 0, kMaxStruct));
+  return Ask(info, *native(), [d = native(), index, size] { return d->Feature(index, kOpGet, Bytes(size)); });
+}
+
+Napi::Value DeviceObject::FeatureSet(const Napi::CallbackInfo& info) {
+  const auto index = static_cast<uint32_t>(IntegerArg(info[0], "index", 0, uapi::kFeatureMask));
+  return Ask(info, *native(), [d = native(), index, payload = BytesArg(info[1], "payload", kMaxStruct)] {
+    return d->Feature(index, kOpSet, payload);
+  });
+}
+
+Napi::Value DeviceObject::MigrationFlags(const Napi::CallbackInfo& info) {
+  return Ask(info, *native(), [d = native()] { return d->MigrationFlags(); });
+}
+
+Napi::Value DeviceObject::GetState(const Napi::CallbackInfo& info) {
+  return Ask(info, *native(), [d = native()] { return d->GetState(); });
+}
+
+Napi::Value DeviceObject::SetState(const Napi::CallbackInfo& info) {
+  /* `this` is kept alive by the request, so the object is there when the outcome is converted. */
+  DeviceObject* self = this;
+  return Ask(
+      info, *native(), [d = native(), state = Uint32Arg(info[0], "state")] { return d->SetState(state); },
+      [self](Napi::Env env, std::shared_ptr<DataFd>& data_fd) -> Napi::Value {
+        Napi::Object answer = Napi::Object::New(env);
+        answer.Set("dataFd", data_fd ? DataFdObject::New(env, data_fd, self->Value()) : env.Null());
+        return answer;
+      });
+}
+
+Napi::Value DeviceObject::DataSize(const Napi::CallbackInfo& info) {
+  return Ask(info, *native(), [d = native()] { return d->DataSize(); });
+}
+
+Napi::Value DeviceObject::Reset(const Napi::CallbackInfo& info) {
+  return Ask(info, *native(), [d = native()] { return d->Reset(); });
+}
+
+Napi::Value DeviceObject::Info(const Napi::CallbackInfo& info) {
+  return Ask(info, *native(), [d = native()] { return d->Info(); });
+}
+
+Napi::Value DeviceObject::RegionInfo(const Napi::CallbackInfo& info) {
+  return Ask(info, *native(), [d = native(), i = Uint32Arg(info[0], "index")] { return d->RegionInfo(i); });
+}
+
+Napi::Value DeviceObject::Pread(const Napi::CallbackInfo& info) {
+  const uint64_t offset = BigUintArg(info[0], "offset", kMaxOffset);
+  const auto length = static_cast<size_t>(IntegerArg(info[1], "length", 0, kMaxRegionRead));
+  return Ask(info, *native(), [d = native(), offset, length] { return d->Pread(offset, length); });
+}
+
+Napi::Value DeviceObject::Pwrite(const Napi::CallbackInfo& info) {
+  const uint64_t offset = BigUintArg(info[0], "offset", kMaxOffset);
+  return Ask(info, *native(), [d = native(), offset, data = BytesArg(info[1], "data", kMaxWrite)] {
+    return d->Pwrite(offset, data);
+  });
+}
+
+Napi::Value DeviceObject::RawIoctl(const Napi::CallbackInfo& info) {
+  const uint32_t request = Uint32Arg(info[0], "request");
+  if (info[1].IsBigInt()) {
+    const uint64_t value = BigUintArg(info[1], "arg", std::numeric_limits<uintptr_t>::max());
+    return Ask(info, *native(), [d = native(), request, value] {
+      return d->RawIoctl(request, static_cast<uintptr_t>(value));
+    });
+  }
+  /* The kernel gets memory of ours, and the script's array is filled when it is done: by then the script may
+   * have taken the array's own memory away. The bytes behind the end are there for a kernel that writes more
+   * than the struct says. */
+  auto memory = std::make_shared<Bytes>(BytesArg(info[1], "arg", kMaxStruct));
+  const size_t size = memory->size();
+  memory->resize(size + 4096);
+  auto array = std::make_shared<Napi::ObjectReference>(Napi::Persistent(info[1].As<Napi::Object>()));
+  array->SuppressDestruct();
+  return Ask(
+      info, *native(),
+      [d = native(), request, memory]() {
+        return d->RawIoctl(request, reinterpret_cast<uintptr_t>(memory->data()));
+      },
+      [array, memory, size](Napi::Env env, int& result) -> Napi::Value {
+        const Napi::Value value = array->Value();
+        array->Reset();
+        const BytesView view = BytesViewArg(value, "arg", std::numeric_limits<size_t>::max());
+        if (size > 0) memcpy(view.data, memory->data(), std::min(size, view.size));
+        return ToJs(env, result);
+      });
+}
+
+Napi::Value DeviceObject::Close(const Napi::CallbackInfo& info) {
+  return AskClose(info, *native());
+}
+
+Napi::Function DeviceObject::Define(Napi::Env env) {
+  using D = DeviceObject;
+  Napi::Function constructor =
+      DefineClass(env, "NativeDevice",
+                  {
+                      AsyncMethod<&D::OpenContainer>("openContainer"),
+                      AsyncMethod<&D::ContainerApiVersion>("containerApiVersion"),
+                      AsyncMethod<&D::ContainerCheckExtension>("containerCheckExtension"),
+                      AsyncMethod<&D::OpenGroup>("openGroup"),
+                      AsyncMethod<&D::GroupStatus>("groupStatus"),
+                      AsyncMethod<&D::GroupSetContainer>("groupSetContainer"),
+                      AsyncMethod<&D::ContainerSetIommu>("containerSetIommu"),
+                      AsyncMethod<&D::GroupGetDeviceFd>("groupGetDeviceFd"),
+                      AsyncMethod<&D::OpenCdev>("openCdev"),
+                      AsyncMethod<&D::OpenIommufd>("openIommufd"),
+                      AsyncMethod<&D::BindIommufd>("bindIommufd"),
+                      AsyncMethod<&D::FeatureProbe>("featureProbe"),
+                      AsyncMethod<&D::FeatureGet>("featureGet"),
+                      AsyncMethod<&D::FeatureSet>("featureSet"),
+                      AsyncMethod<&D::MigrationFlags>("migrationFlags"),
+                      AsyncMethod<&D::GetState>("getState"),
+                      AsyncMethod<&D::SetState>("setState"),
+                      AsyncMethod<&D::DataSize>("dataSize"),
+                      AsyncMethod<&D::Reset>("reset"),
+                      AsyncMethod<&D::Info>("info"),
+                      AsyncMethod<&D::RegionInfo>("regionInfo"),
+                      AsyncMethod<&D::Pread>("pread"),
+                      AsyncMethod<&D::Pwrite>("pwrite"),
+                      AsyncMethod<&D::RawIoctl>("rawIoctl"),
+                      AsyncMethod<&D::Close>("close"),
+                  });
+  constructor.Get("prototype")
+      .As<Napi::Object>()
+      .DefineProperty(Napi::PropertyDescriptor::Accessor<IsOpen>("isOpen", napi_enumerable));
+  return constructor;
+}
+
+}  // namespace vfm
