@@ -1,9 +1,14 @@
 /** Reading the members of a JSON document that someone else wrote. Pure: no I/O. */
 import { type Json, JsonError, type JsonObject, parseStrictJson } from './json.ts';
 
-/** A document that is JSON and still not what it has to be. */
+/** A document that is JSON and still not what it has to be; or `newer`: it may be right for a later program. */
 export class FieldError extends Error {
   override readonly name = 'FieldError';
+  readonly newer: boolean;
+  constructor(message: string, newer = false) {
+    super(message);
+    this.newer = newer;
+  }
 }
 
 /** Bytes of a section to an object; {@link FieldError} says what is wrong. */

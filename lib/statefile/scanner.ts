@@ -115,6 +115,12 @@ export class Scanner {
     return this.#foreign(bytes);
   }
 
+  #newer(sentence: string, offset: bigint): VfioMigrateError {
+    return this.fault('container-version', sentence, offset, {
+      remedy: 'Use the version of vfio-migrate that wrote it, or a newer one.',
+    });
+  }
+
   #foreign(bytes: Uint8Array): VfioMigrateError {
     const { what, remedy } = describeForeign(bytes);
     return this.fault('container-foreign', `it is not a state file: ${what}`, 0n, remedy ? { remedy } : {});
@@ -126,11 +132,9 @@ export class Scanner {
     const head = decodeHead(bytes);
     if (!head.crcOk) throw this.corrupt('the checksum of its head is wrong', 0n);
     if (head.version > FORMAT_VERSION || head.version === 0 || head.reserved !== 0) {
-      throw this.fault(
-        'container-version',
+      throw this.#newer(
         `it has format version ${head.version}${head.reserved ? ` (reserved field ${head.reserved})` : ''}, this program reads version ${FORMAT_VERSION}`,
         8n,
-        { remedy: 'Use the version of vfio-migrate that wrote it, or a newer one.' },
       );
     }
     this.version = head.version;
@@ -145,11 +149,9 @@ export class Scanner {
     if (!/^[\x20-\x7e]{4}$/.test(header.type))
       throw this.corrupt('a section has a type that is not four ASCII characters');
     if ((header.flags & ~FLAG_CRITICAL) !== 0) {
-      throw this.fault(
-        'container-version',
+      throw this.#newer(
         `section ${header.type} at byte ${this.position} has flags 0x${header.flags.toString(16)} that this program does not know`,
         this.position,
-        { remedy: 'Use a newer version of vfio-migrate.' },
       );
     }
     const critical = (header.flags & FLAG_CRITICAL) !== 0;
@@ -203,7 +205,9 @@ export class Scanner {
       }
     } catch (error) {
       if (error instanceof FieldError) {
-        throw this.corrupt(`section ${section.type} cannot be used: ${error.message}`, section.offset);
+        const sentence = `section ${section.type} cannot be used: ${error.message}`;
+        if (error.newer) throw this.#newer(sentence, section.offset);
+        throw this.corrupt(sentence, section.offset);
       }
       throw error;
     }

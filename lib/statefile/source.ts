@@ -89,7 +89,10 @@ export function parseSource(payload: Uint8Array): SourceDocument {
   const root = parseObject(payload);
   const format = asText(root.format, 'format');
   if (format !== SOURCE_FORMAT) {
-    throw new FieldError(`its format is ${JSON.stringify(format)}, not ${JSON.stringify(SOURCE_FORMAT)}`);
+    throw new FieldError(
+      `its format is ${JSON.stringify(format)}, not ${JSON.stringify(SOURCE_FORMAT)}`,
+      true,
+    );
   }
   const tool = asObject(root.tool, 'tool');
   const host = asObject(root.host, 'host');

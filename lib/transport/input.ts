@@ -2,7 +2,17 @@
 import { closeSync, constants, readFileSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { VfioMigrateError } from '../protocol/errors.ts';
-import { closeFd, fileError, fstatFd, openFd, pause, readFully, readSome, reopenPath } from './io.ts';
+import {
+  closeFd,
+  fileError,
+  fstatFd,
+  makeNonBlocking,
+  openFd,
+  pause,
+  readFully,
+  readSome,
+  reopenPath,
+} from './io.ts';
 
 export interface Input {
   /** Path as it was given, or `standard input`: for messages. */
@@ -41,7 +51,7 @@ export async function openInput(path: string, options: InputOptions = {}): Promi
   }
 }
 
-/** An input over a descriptor that the caller opened, and closes. */
+/** An input over a descriptor that the caller opened, and closes. A wait on a blocking one cannot be left. */
 export async function inputFromFd(fd: number, name: string, options: InputOptions = {}): Promise<Input> {
   const facts = await fstatFd(fd, { bigint: true });
   const atStart = facts.isFile() && positionOf(fd) === 0n;
@@ -69,6 +79,7 @@ async function openStdin(signal: AbortSignal | undefined): Promise<Input> {
   const own = facts.isFIFO()
     ? await openFd(reopenPath(0), constants.O_RDONLY | constants.O_NONBLOCK).catch(() => null)
     : null;
+  if (facts.isSocket()) makeNonBlocking(0);
   return new FdInput({
     name,
     fd: 0,

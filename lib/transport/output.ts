@@ -8,7 +8,7 @@ import { lstat, readlink, stat, statfs } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { isatty } from 'node:tty';
 import { isErrno, VfioMigrateError } from '../protocol/errors.ts';
-import { closeFd, fileError, fstatFd, openFd, pause, reopenPath } from './io.ts';
+import { closeFd, fileError, fstatFd, makeNonBlocking, openFd, pause, reopenPath } from './io.ts';
 import { exists, FileOutput, type Output, PlainOutput } from './sinks.ts';
 
 const { O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_NONBLOCK } = constants;
@@ -88,6 +88,7 @@ async function openStdout(signal: AbortSignal | undefined): Promise<Output> {
     // A pipe gets a second, non-blocking open of our own for the small writes: a write that waits for the reader in
     // libuv's pool cannot be cancelled, and the flags of descriptor 1 are shared with other programs.
     const own = facts.isFIFO() ? await openFd(reopenPath(1), O_WRONLY | O_NONBLOCK).catch(() => null) : null;
+    if (facts.isSocket()) makeNonBlocking(1);
     return new PlainOutput({ kind: 'stdout', name, fd: 1, own, regular: facts.isFile(), signal });
   } catch (error) {
     throw fileError('output-failed', 'cannot write to', name, error);

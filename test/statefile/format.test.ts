@@ -266,7 +266,7 @@ describe('a writer that breaks the rules, with right checksums', () => {
     [
       'SRCE of another format',
       sections(['SRCE', encodeJson({ ...SOURCE, format: 'vfio-migrate/state/2' })]),
-      'container-corrupt',
+      'container-version',
       /format is/,
     ],
     [

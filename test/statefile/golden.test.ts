@@ -75,3 +75,17 @@ describe('the reference reader', () => {
     expect(error?.message).toContain('version 2');
   });
 });
+
+test('the worked example of docs/state-file.md shows the bytes of mtty.vfmig', () => {
+  const doc = readFileSync(new URL('../../docs/state-file.md', import.meta.url), 'utf8');
+  const golden = file('mtty.vfmig');
+  const lines = [...doc.matchAll(/^([0-9a-f]{4}) {2}((?:[0-9a-f]{2} )+)/gm)];
+  expect(lines.length).toBeGreaterThan(10);
+  for (const [, offset, bytes] of lines) {
+    const shown = Buffer.from(bytes!.replaceAll(' ', ''), 'hex');
+    const at = Number.parseInt(offset!, 16);
+    expect(shown.toString('hex'), `offset ${offset}`).toBe(
+      Buffer.from(golden.subarray(at, at + shown.length)).toString('hex'),
+    );
+  }
+});
