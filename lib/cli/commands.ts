@@ -251,7 +251,7 @@ export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
   { flags: '-q, --quiet', description: 'no messages, no progress, no summary; errors only' },
   {
     flags: '-v, --verbose',
-    description: 'say more: system calls and errnos of errors, the course of things',
+    description: 'errors with their request, errno, system call and place',
   },
   { flags: '--no-progress', description: 'no progress line, even on a terminal' },
   {

@@ -27,6 +27,7 @@ export async function withDevice<T>(
   found: Found,
   work: (device: OpenDevice) => Promise<T>,
 ): Promise<T> {
+  context.signal.throwIfAborted();
   const device = await context.watch(openDevice(found.host, found.facts, openOptions(context)));
   let result: T;
   try {

@@ -78,6 +78,8 @@ export interface MessageOptions {
   readonly quiet: boolean;
   readonly verbose: boolean;
   readonly color: boolean;
+  /** This runs on a mock kernel: messages say so. */
+  readonly mock: boolean;
   /** Draw a progress line: standard error is a terminal, and nobody forbade it. */
   readonly progress: boolean;
 }
@@ -99,18 +101,23 @@ export class Messages {
     return this.#options.verbose;
   }
 
+  /** What a message begins with. */
+  get mark(): string {
+    return this.#options.mock ? '[mock] ' : '';
+  }
+
   get showsProgress(): boolean {
     return this.#options.progress && !this.#options.quiet;
   }
 
   /** For the course of things; `--quiet` drops it. */
   say(text: string): void {
-    if (!this.#options.quiet) this.insist(printable(text));
+    if (!this.#options.quiet) this.insist(`${this.mark}${printable(text)}`);
   }
 
   /** Only with `-v`. */
   detail(text: string): void {
-    if (this.#options.verbose) this.insist(printable(text));
+    if (this.#options.verbose) this.insist(`${this.mark}${printable(text)}`);
   }
 
   /** What must be read: errors, and the state a device was left in. Written as it is: it may be coloured. */

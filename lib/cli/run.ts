@@ -1,12 +1,12 @@
 /** One command from arguments to exit code. */
 import { isatty } from 'node:tty';
-import { VfioMigrateError } from '../protocol/errors.ts';
+import { Exit, VfioMigrateError } from '../protocol/errors.ts';
 import { toolVersion } from '../version.ts';
 import type { CommandSpec } from './commands.ts';
 import type { CommandResult, OptionValues } from './context.ts';
 import { asError, errorText } from './errors.ts';
 import { json } from './format.ts';
-import { type ColorChoice, lines, Messages, usesColor, writeAll } from './output.ts';
+import { type ColorChoice, lines, Messages, usesColor, writeAll, writeMessage } from './output.ts';
 import { type Parsed, parse } from './parse.ts';
 import { Scope } from './scope.ts';
 import { dieOf, signalExit, watchSignals } from './signals.ts';
@@ -23,7 +23,13 @@ export async function run(argv: readonly string[], env: NodeJS.ProcessEnv): Prom
   try {
     parsed = parse(argv, env);
   } catch (error) {
-    const plain = new Messages({ quiet: false, verbose: argv.includes('-v'), color: false, progress: false });
+    const plain = new Messages({
+      quiet: false,
+      verbose: argv.includes('-v'),
+      color: false,
+      mock: false,
+      progress: false,
+    });
     return await fail(asError(error, null), { json: beforeDashes(argv).includes('--json'), messages: plain });
   }
   if (parsed.kind !== 'command')
@@ -37,8 +43,14 @@ function beforeDashes(argv: readonly string[]): readonly string[] {
   return end < 0 ? argv : argv.slice(0, end);
 }
 
-async function print(text: string): Promise<number> {
-  return (await writeAll(1, text)) ? 0 : EXIT_CLOSED_PIPE;
+/** Writes the result; gives the exit code: `exit`, unless it cannot be written. */
+async function print(text: string, exit = 0): Promise<number> {
+  try {
+    return (await writeAll(1, text)) ? exit : EXIT_CLOSED_PIPE;
+  } catch (error) {
+    writeMessage(2, `vfio-migrate: cannot write to standard output: ${(error as Error).message}\n`);
+    return Exit.FAILED;
+  }
 }
 
 interface Failing {
@@ -54,8 +66,7 @@ async function fail(error: VfioMigrateError, how: Failing): Promise<number> {
   if (how.json) {
     const head = documentHead('error', how.mock);
     const about = how.command === undefined ? {} : { command: how.command };
-    const written = await writeAll(1, json({ ...head, ...about, ...error.toJSON(), exit }));
-    return written ? exit : EXIT_CLOSED_PIPE;
+    return await print(json({ ...head, ...about, ...error.toJSON(), exit }), exit);
   }
   const text = errorText(error, how.messages.paint, how.messages.verbose);
   const [first, ...more] = text;
@@ -81,8 +92,14 @@ async function execute(
   const scope = new Scope(options, messages);
   const signals = watchSignals({
     first: (signal) => scope.unwind(signal),
-    last: (signal) => scope.leave(signal),
+    last: (signal) => scope.leave(`vfio-migrate: ${signal} again: leaving`),
   });
+  const crash = (thrown: unknown) => {
+    scope.leave(errorText(asError(thrown, null), messages.paint, messages.verbose).join('\n'));
+    process.exit(1);
+  };
+  // What escapes every catch is a bug; the device is told of all the same.
+  process.once('uncaughtException', crash);
   const failing = () => ({ json: options.json === true, messages, command: spec.name, mock: scope.mock });
   let result: CommandResult;
   try {
@@ -93,9 +110,11 @@ async function execute(
     const { received } = signals;
     await scope.close();
     signals.dispose();
-    if (received !== null) leaveSoon(received);
-    const exit = received === null ? undefined : signalExit(received);
-    return await fail(asError(thrown, received), { ...failing(), ...(exit === undefined ? {} : { exit }) });
+    const error = asError(thrown, received);
+    if (received === null) return await fail(error, failing());
+    const exit = await fail(error, { ...failing(), exit: signalExit(received) });
+    leaveSoon(received);
+    return exit;
   }
   await scope.close();
   signals.dispose();
@@ -135,6 +154,7 @@ function messagesFor(options: OptionValues, env: NodeJS.ProcessEnv): Messages {
     quiet: options.quiet === true,
     verbose: options.verbose === true,
     color: usesColor((options.color ?? 'auto') as ColorChoice, 2, env),
+    mock: options.mock !== undefined,
     progress: options.progress !== false && env.TERM !== 'dumb' && isatty(2),
   });
 }

@@ -68,7 +68,7 @@ export class Scope {
         this.#cleanups.push(cleanup);
       },
       progress: (label) => {
-        const progress = new Progress(this.#messages, this.#mock === undefined ? label : `[mock] ${label}`);
+        const progress = new Progress(this.#messages, `${this.#messages.mark}${label}`);
         this.#progress.push(progress);
         return progress;
       },
@@ -88,7 +88,7 @@ export class Scope {
   /** First signal. */
   unwind(signal: NodeJS.Signals): void {
     this.#messages.insist(
-      `vfio-migrate: ${signal}: ending in an orderly way; once more leaves at once, whatever the state of a device`,
+      `${this.#messages.mark}vfio-migrate: ${signal}: ending in an orderly way; once more leaves at once, whatever the state of a device`,
     );
     this.#abort.abort(signal);
     setTimeout(() => {
@@ -108,10 +108,10 @@ export class Scope {
     for (const cleanup of this.#cleanups) cleanup();
   }
 
-  /** Second signal: synchronous, the process ends after it. */
-  leave(signal: NodeJS.Signals): void {
+  /** The process ends now: removes what must not stay, and says what is known of the devices that do. Synchronous. */
+  leave(why: string): void {
     this.#cleanUp();
-    this.#messages.insist([`vfio-migrate: ${signal} again: leaving`, ...this.#states()].join('\n'));
+    this.#messages.insist([`${this.#messages.mark}${why}`, ...this.#states()].join('\n'));
   }
 
   /** Removes progress lines and lets go of the kernel. The commands have closed their devices. */

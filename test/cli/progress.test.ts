@@ -30,7 +30,13 @@ describe('the progress line', () => {
 
   it('is drawn at most ten times a second, with the rate of the last seconds', () => {
     const drawn: string[] = [];
-    const messages = new Messages({ quiet: false, verbose: false, color: false, progress: true });
+    const messages = new Messages({
+      quiet: false,
+      verbose: false,
+      color: false,
+      mock: false,
+      progress: true,
+    });
     messages.line = (text) => drawn.push(text);
     let now = 0;
     const progress = new Progress(messages, 'save', () => now);
@@ -45,7 +51,13 @@ describe('the progress line', () => {
   });
 
   it('is not drawn when standard error is no terminal', () => {
-    const messages = new Messages({ quiet: false, verbose: false, color: false, progress: false });
+    const messages = new Messages({
+      quiet: false,
+      verbose: false,
+      color: false,
+      mock: false,
+      progress: false,
+    });
     expect(messages.showsProgress).toBe(false);
   });
 });

@@ -93,6 +93,12 @@ describe('standard output', () => {
     expect({ stdout, stderr }).toEqual({ stdout: '', stderr: 'exit 141\n' });
   });
 
+  it('that cannot be written: exit code 1, and why', () => {
+    const { status, stderr } = shell('$CLI --help >/dev/full');
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^vfio-migrate: cannot write to standard output: ENOSPC/);
+  });
+
   it('is left blocking or non-blocking as it was found', () => {
     const { stdout } = shell(
       // Flags of the pipe by fdinfo, before and after; O_NONBLOCK is 04000.
