@@ -19,15 +19,18 @@ export async function findDevice(context: CommandContext): Promise<Found> {
 }
 
 /**
- * Opens the device, runs `work` on it, and closes it whatever happens. When both fail, the error of `work` is thrown:
- * it came first, and it names the device's state.
+ * Says what opening the device means (`warnings`, one line each), opens it, runs `work` on it, and closes it whatever
+ * happens. When both fail, the error of `work` is thrown: it came first, and it names the device's state.
  */
 export async function withDevice<T>(
   context: CommandContext,
   found: Found,
+  warnings: readonly string[],
   work: (device: OpenDevice) => Promise<T>,
 ): Promise<T> {
   context.signal.throwIfAborted();
+  // A device that no vfio driver holds is refused, not opened.
+  if (found.facts.vfio) for (const warning of warnings) context.messages.say(warning);
   const device = await context.watch(openDevice(found.host, found.facts, openOptions(context)));
   let result: T;
   try {

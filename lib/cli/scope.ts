@@ -117,11 +117,12 @@ export class Scope {
   /** Removes progress lines and lets go of the kernel. The commands have closed their devices. */
   async close(): Promise<void> {
     for (const progress of this.#progress) progress.end();
+    // A host that could not be made has nothing to close, and whoever asked for it has got the error.
+    const host = await this.#host?.catch(() => null);
     try {
-      await (await this.#host)?.kernel.close();
+      await host?.kernel.close();
     } catch (error) {
-      // A host that could not be made has nothing to close, and whoever asked for it has got the error.
-      this.#messages.detail(`vfio-migrate: closing the kernel: ${(error as Error).message}`);
+      this.#messages.detail(`closing the kernel: ${(error as Error).message}`);
     }
   }
 }

@@ -40,11 +40,7 @@ interface Migration {
 
 async function ask(context: CommandContext, found: Found): Promise<Answers> {
   refusePfInUse(found.facts);
-  if (found.facts.resetsOnOpen !== false) {
-    const sure = found.facts.resetsOnOpen === true ? 'is' : 'may be';
-    context.messages.say(`${found.facts.address} ${sure} reset when it is opened and when it is closed`);
-  }
-  return withDevice(context, found, async (device) => {
+  return withDevice(context, found, openingMeans(found.facts), async (device) => {
     const info = await device.info();
     const migration = await migrationOf(device);
     return {
@@ -54,6 +50,13 @@ async function ask(context: CommandContext, found: Found): Promise<Answers> {
       info: { ...info, flags: flagNames(info.flags) },
     };
   });
+}
+
+function openingMeans({ address, resetsOnOpen }: DeviceFacts): string[] {
+  if (resetsOnOpen === false) return [];
+  return [
+    `${address} ${resetsOnOpen === true ? 'is' : 'may be'} reset when it is opened and when it is closed`,
+  ];
 }
 
 /** Null when the device has no migration support: here that is an answer, not a failure (K-1). */

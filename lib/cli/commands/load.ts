@@ -10,18 +10,17 @@ import { fileOptions } from '../files.ts';
 import { arcRows, duration, exactSize, keyValues, rate } from '../format.ts';
 
 export async function run(context: CommandContext): Promise<CommandResult> {
-  const { options, messages, signal } = context;
+  const { options, signal } = context;
   const then = (text(options, 'then') ?? 'stop') as NonNullable<LoadOptions['then']>;
   const found = await findDevice(context);
   refusePfInUse(found.facts);
   if (then === 'running') refuseRunningForNobody(found.facts);
   const warnings = sessionWarnings(found.facts, 'load');
-  for (const warning of warnings) messages.say(warning);
   const input = await openInput(text(options, 'input') as string, { signal });
   try {
     // Before the device is opened: a file that is not whole is no reason to reset it.
     const prepared = await prepareLoad(input, fileOptions(context, 'verify'));
-    const report = await withDevice(context, found, (device) =>
+    const report = await withDevice(context, found, warnings, (device) =>
       load(device, prepared, { ...sessionOptions(context, 'load'), then }),
     );
     return { document: { ...report, warnings }, text: summary(report) };

@@ -8,7 +8,7 @@ import { keyValues } from '../format.ts';
 export async function run(context: CommandContext): Promise<CommandResult> {
   const found = await findDevice(context);
   refusePfInUse(found.facts);
-  const report = await withDevice(context, found, resetDevice);
+  const report = await withDevice(context, found, [], resetDevice);
   return {
     document: { ...report },
     text: keyValues([

@@ -7,14 +7,13 @@ import { withOutput } from '../files.ts';
 import { arcRows, duration, exactSize, keyValues, rate } from '../format.ts';
 
 export async function run(context: CommandContext): Promise<CommandResult> {
-  const { options, messages } = context;
+  const { options } = context;
   const found = await findDevice(context);
   refusePfInUse(found.facts);
   const warnings = sessionWarnings(found.facts, 'save');
-  for (const warning of warnings) messages.say(warning);
   // The output before the device: opening that may reset it, and a name that is taken is no reason to.
   const report = await withOutput(context, (output) =>
-    withDevice(context, found, (device) =>
+    withDevice(context, found, warnings, (device) =>
       save(device, output, {
         ...sessionOptions(context, 'save'),
         move: flag(options, 'move'),
