@@ -73,6 +73,7 @@ export function nativeError(
   const [code, text] = ours === undefined ? describeErrno(errno) : [ours, OUR_CODES[ours] ?? ours];
   const where = `${syscall === '' ? '' : `, ${syscall}`}${path === undefined ? '' : ` '${path}'`}`;
   const error = new Error(`${code}: ${text}${where}`);
+  Error.captureStackTrace(error, nativeError);
   return Object.assign(error, {
     errno,
     code,
