@@ -167,7 +167,10 @@ export interface NativeDataFd {
 /** Where a transfer reads from. `fd` numbers are real descriptors of this process; the addon works on a duplicate. */
 export type TransferSource =
   | { readonly kind: 'data-fd'; readonly fd: NativeDataFd }
-  /** DATA sections of a state file. `header` is a section header (24 bytes) that the caller has already read. */
+  /**
+   * DATA sections of a state file. `header` is what the caller has already read: a section header (24 bytes), or one
+   * with the frame header behind it (40), as {@link TransferResult.header} gives it. Not yet in `crc`.
+   */
   | { readonly kind: 'frames'; readonly fd: number; readonly header?: Uint8Array }
   /** Bare bytes, to their end. */
   | { readonly kind: 'raw'; readonly fd: number };
@@ -212,6 +215,10 @@ export interface TransferSpec {
 export interface TransferResult {
   /** Why it ended: source returned 0; ENOMSG; a section header that is not ours (in `header`); `limit` reached. */
   readonly end: 'zero' | 'enomsg' | 'header' | 'limit';
+  /**
+   * The section header that ended it, 24 bytes; 40 for a DATA section of another phase or stream, whose frame header
+   * had to be read to know that. Not part of `crc`. A frame given back was not verified.
+   */
   readonly header: Uint8Array | null;
   readonly bytes: bigint;
   readonly frames: bigint;
