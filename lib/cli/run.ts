@@ -133,7 +133,7 @@ async function present(
   if (options.quiet === true && !spec.answers) return 0;
   const text = lines([...(mock === undefined ? [] : [`mock: ${mock}`]), ...result.text]);
   if (!makesBytes(spec, options)) return await print(text);
-  messages.say(text.trimEnd());
+  messages.insist(text.trimEnd());
   return 0;
 }
 

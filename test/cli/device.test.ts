@@ -38,7 +38,9 @@ function mttys(): string[] {
 function document(outcome: Outcome, schema: string): Record<string, unknown> {
   const parsed = JSON.parse(outcome.stdout);
   expect(violations(schema, parsed)).toEqual([]);
-  expect(parsed).toMatchObject({ schema: `vfio-migrate/${schema}/1`, mock: 'test-host' });
+  expect(parsed).toMatchObject({ schema: `vfio-migrate/${schema}/1` });
+  // Its name; as it was asked for where no kernel was needed, so that nobody has read the name.
+  expect(parsed.mock).toMatch(/^test-host$|scenario\.json$/);
   return parsed;
 }
 
@@ -212,7 +214,7 @@ describe('refusals', () => {
 
   it.each([
     ['no such device', ['info', '0000:66:00.0'], [nic()], 'no-such-device', 1],
-    ['a PF with VFs', ['save', NIC, '-o', 'x'], [nic({}, { numvfs: 4 })], 'vfs-in-use', 10],
+    ['a PF with VFs', ['save', NIC, '-o', 'x'], [nic({}, { sriov_numvfs: 4 })], 'vfs-in-use', 10],
     ['no migration support', ['save', NIC, '-o', 'x'], [nic(null)], 'no-migration-support', 10],
     ['not bound', ['save', NIC, '-o', 'x'], [nic({}, { driver: null })], 'not-bound-to-vfio', 1],
     ['no cdev', ['save', NIC, '-o', 'x', '--via', 'cdev'], [nic()], undefined, 1],
@@ -246,7 +248,7 @@ describe('refusals', () => {
   });
 
   it('a driver that fails: state, recovery and remedy are named', () => {
-    const faults = [{ name: 'no stop copy', call: 'ioctl', arc: 'RUNNING_P2P>STOP', errno: 'EIO' }];
+    const faults = [{ name: 'no stop copy', call: 'arc', arc: 'RUNNING_P2P>STOP', errno: 'EIO' }];
     const mock = scenario([nic({ flags: '0x3' })], { faults });
     const { status, stderr } = cli([...mock, '-v', 'save', NIC, '-o', dir.file('x.vfmig')]);
     expect(status).toBe(1);
