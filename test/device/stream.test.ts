@@ -56,6 +56,16 @@ describe('reading', () => {
     await device.setState(State.STOP);
   });
 
+  test('who sees the end may change the state there and then', async () => {
+    const device = await inSession(State.STOP_COPY, giving([bytes(1)]));
+    const stream = await readState(device);
+    const changed = new Promise((resolve, reject) => {
+      stream.on('end', () => device.setState(State.STOP).then(resolve, reject));
+    });
+    stream.resume();
+    await expect(changed).resolves.toBeUndefined();
+  });
+
   test.each([
     ['0', new Uint8Array(0)],
     ['ENOMSG', errno('ENOMSG', 'read')],
@@ -344,6 +354,21 @@ describe('writing', () => {
     await expect(done).rejects.toMatchObject({ name: 'AbortError' });
     expect(fd.writes).toHaveLength(1);
     await device.reset();
+  });
+
+  test('a short write that returns after the stream was destroyed is not continued', async () => {
+    let release: (() => void) | null = null;
+    const fd = new FakeDataFd(undefined, () => new Promise((resolve) => (release = () => resolve(1))));
+    fd.cancel = () => {};
+    const device = await inSession(State.RESUMING, fd);
+    const stream = await writeState(device);
+    stream.write(Buffer.alloc(MIB));
+    await turn();
+    stream.destroy();
+    release!();
+    await once(stream, 'close');
+    await turn();
+    expect(fd.writes).toHaveLength(1);
   });
 
   test('segment bounds each write and gathers nothing', async () => {
