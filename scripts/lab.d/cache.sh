@@ -29,6 +29,13 @@ usable() {
   [[ -f $1/recipe && $(<"$1/recipe") == "$(recipe)" ]]
 }
 
+# Removes what no run has used for a month, and what interrupted runs left. Called
+# where something is added, so that the cache does not grow with every update.
+prune() {
+  find "$cache" -mindepth 1 -maxdepth 1 -type d \
+    \( -mtime +30 -o -name '.making-*' -mtime +1 \) -exec rm -rf -- {} +
+}
+
 # The versions of a package that apt could download, newest first.
 available_versions() {
   apt-cache madison "$1" 2>/dev/null | awk -F' *[|] *' '$3 !~ /Sources/ { print $2 }' | sort -ruV
@@ -99,6 +106,7 @@ make_kernel() {
   exec {lock}>"$cache/.lock"
   flock "$lock"
   if ! usable "$entry"; then
+    prune
     work=$(mktemp -d "$cache/.making-XXXXXX")
     chmod 755 "$work"
     if fetch_packages "$version"; then
@@ -212,8 +220,9 @@ provide_node() {
   mapfile -t libraries < <(
     {
       ldd "$binary" | awk '/=> \// { print $3 } $1 ~ /^\// { print $1 }'
-      # The addon needs these even where Node has them built in.
-      ldconfig -p | awk '/lib(stdc[+][+][.]so[.]6|gcc_s[.]so[.]1) .*x86-64/ { print $NF }'
+      # What addons of others (a bundler's, say) and ours link to, even where Node has
+      # it built in: the compiler's libraries and the C library's.
+      ldconfig -p | awk '/^[ \t]*lib(stdc[+][+]|gcc_s|m|dl|rt|pthread|resolv|util)[.]so[.][0-9] .*x86-64/ { print $NF }'
     } | sort -u
   )
   key=$("$binary" --version)-$(stat -Lc '%n %s %Y' "$binary" "${libraries[@]}" | sha256sum | cut -c1-16)
@@ -221,6 +230,7 @@ provide_node() {
   [[ ! -d $node ]] || return 0
 
   mkdir -p "$cache"
+  prune
   work=$(mktemp -d "$cache/.making-XXXXXX")
   chmod 755 "$work"
   mkdir "$work/bin" "$work/lib"
