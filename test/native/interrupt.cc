@@ -106,7 +106,7 @@ TEST(interrupt_at_any_moment) {
 TEST(clear_leaves_no_signal_behind) {
   Pipe empty;
   Interruptible target;
-  std::atomic<int> round{0}, done{0};
+  std::atomic<int> round{0}, asked{0}, done{0};
   std::atomic<int> stray{0};
   constexpr int kRounds = 200;
   std::thread thread([&] {
@@ -114,6 +114,7 @@ TEST(clear_leaves_no_signal_behind) {
     for (int i = 1; i <= kRounds; ++i) {
       round = i;
       if (target.Call([&] { return ReadOne(empty.fds[0]); }) != kInterrupted) ++stray;
+      while (asked != i) std::this_thread::yield();
       target.Clear();
       // `retry` off: an EINTR is a signal that should not have come.
       if (target.Call([] { return poll(nullptr, 0, 1) < 0 ? -errno : 0; }, false) != 0) ++stray;
@@ -124,6 +125,7 @@ TEST(clear_leaves_no_signal_behind) {
     while (round != i) std::this_thread::yield();
     target.Interrupt();
     target.Interrupt();
+    asked = i;
     while (done != i) std::this_thread::yield();
   }
   thread.join();
