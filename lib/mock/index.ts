@@ -1,0 +1,230 @@
+/**
+ * The mock kernel: a VFIO kernel in memory behind the same system calls as Linux, for tests and for trying commands
+ * without hardware. docs/mock.md describes scenarios, faults and the control interface.
+ *
+ * ```ts
+ * const host = mockHost('two-nics');
+ * …
+ * await host.close();
+ * ```
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { loadBinding, mockLibraryPath } from '../binding/index.ts';
+import type { NativeMockKernel } from '../binding/types.ts';
+import { VfioMigrateError } from '../protocol/errors.ts';
+import type {
+  Fault,
+  MockCall,
+  MockDevice,
+  MockFd,
+  MockHost,
+  MockKnobs,
+  MockLog,
+  MockOptions,
+  Scenario,
+} from './types.ts';
+
+export type * from './types.ts';
+
+/** `scenarios/` of the package: two directories up from here, in the sources and in the compiled form alike. */
+const SCENARIOS = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'scenarios');
+
+/** Names of the scenarios that come with the package. */
+export function scenarioNames(): string[] {
+  return readdirSync(SCENARIOS)
+    .filter((file) => file.endsWith('.json'))
+    .map((file) => basename(file, '.json'))
+    .sort();
+}
+
+/**
+ * Makes a host from a scenario: the name of one that comes with the package, the path of a JSON file, or the object
+ * itself. Anything with a `/` or ending in `.json` is a path.
+ *
+ * @throws VfioMigrateError `malformed-document` for a scenario that the mock refuses, with the place and the reason;
+ *   `input-failed` when the file cannot be read; `addon-missing` without the native binaries
+ */
+export function mockHost(scenario: string | Scenario, options: MockOptions = {}): MockHost {
+  const source = read(scenario);
+  const text = options.overrides === undefined ? source.text : overridden(source, options.overrides);
+  return new Host(create(text, source.label, options.stateDir), nameOf(text) ?? source.label);
+}
+
+interface Source {
+  readonly text: string;
+  /** What a person called it. */
+  readonly label: string;
+  readonly file?: string;
+}
+
+function read(scenario: string | Scenario): Source {
+  if (typeof scenario !== 'string') {
+    return { text: toJson(scenario), label: scenario.name };
+  }
+  const isPath = scenario.includes('/') || scenario.endsWith('.json');
+  const file = isPath ? resolve(scenario) : join(SCENARIOS, `${scenario}.json`);
+  try {
+    return { text: readFileSync(file, 'utf8'), label: scenario, file };
+  } catch (cause) {
+    if (!isPath && (cause as NodeJS.ErrnoException).code === 'ENOENT') {
+      throw new VfioMigrateError('input-failed', `there is no scenario '${scenario}'`, {
+        remedy: `use one of ${scenarioNames().join(', ')}, or the path of a file`,
+        cause,
+      });
+    }
+    throw new VfioMigrateError(
+      'input-failed',
+      `cannot read the scenario ${file}: ${(cause as Error).message}`,
+      {
+        file,
+        cause,
+      },
+    );
+  }
+}
+
+/** The text with the overrides merged in; throws as {@link create} does when it is not JSON. */
+function overridden(source: Source, overrides: NonNullable<MockOptions['overrides']>): string {
+  let document: Record<string, unknown>;
+  try {
+    document = JSON.parse(source.text) as Record<string, unknown>;
+  } catch (cause) {
+    throw refused(source.label, `not JSON: ${(cause as Error).message}`, cause);
+  }
+  const { devices, ...rest } = overrides;
+  const merged = merge(document, rest) as Record<string, unknown>;
+  if (devices !== undefined && Array.isArray(merged.devices)) {
+    merged.devices = merged.devices.map((device: { address: string }) =>
+      merge(merge(device, devices['*'] ?? {}), devices[device.address] ?? {}),
+    );
+  }
+  return toJson(merged);
+}
+
+/** Objects are merged, everything else is replaced. */
+function merge(base: unknown, change: unknown): unknown {
+  if (!isObject(base) || !isObject(change)) return change;
+  const merged: Record<string, unknown> = { ...base };
+  for (const [key, value] of Object.entries(change)) merged[key] = merge(merged[key], value);
+  return merged;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** BigInt, which JSON does not have, becomes text, which the mock reads as a number. */
+function toJson(value: unknown): string {
+  return JSON.stringify(value, (_key, v) => (typeof v === 'bigint' ? v.toString() : v));
+}
+
+function nameOf(text: string): string | undefined {
+  const { name } = JSON.parse(text) as { name?: unknown };
+  return typeof name === 'string' ? name : undefined;
+}
+
+function create(text: string, label: string, stateDir: string | undefined): NativeMockKernel {
+  const library = mockLibraryPath();
+  try {
+    return loadBinding().mockKernel(library, text, stateDir === undefined ? null : resolve(stateDir));
+  } catch (cause) {
+    if (cause instanceof TypeError) throw cause;
+    throw refused(label, (cause as Error).message, cause);
+  }
+}
+
+function refused(label: string, why: string, cause: unknown): VfioMigrateError {
+  return new VfioMigrateError('malformed-document', `the scenario '${label}' is refused: ${why}`, {
+    file: label,
+    remedy: 'docs/mock.md describes each member; schemas/scenario.schema.json checks a file in an editor',
+    cause,
+  });
+}
+
+class Host implements MockHost {
+  readonly kernel: NativeMockKernel;
+  readonly mock: string;
+
+  constructor(kernel: NativeMockKernel, name: string) {
+    this.kernel = kernel;
+    this.mock = name;
+  }
+
+  control<T = Record<string, unknown>>(request: { readonly op: string; readonly [key: string]: unknown }): T {
+    return JSON.parse(this.kernel.control(toJson(request))) as T;
+  }
+
+  log(): MockLog {
+    const raw = this.control<Omit<MockLog, 'calls' | 'bytesRead' | 'bytesWritten'> & RawLog>({ op: 'log' });
+    return {
+      ...raw,
+      calls: raw.calls.map((call) => {
+        const { ns, durationNs, offset, ...rest } = call;
+        return {
+          ...rest,
+          ns: BigInt(ns),
+          durationNs: BigInt(durationNs),
+          ...(offset === undefined ? {} : { offset: BigInt(offset) }),
+        } as MockCall;
+      }),
+      bytesRead: BigInt(raw.bytesRead),
+      bytesWritten: BigInt(raw.bytesWritten),
+    };
+  }
+
+  clearLog(): void {
+    this.control({ op: 'clear-log' });
+  }
+
+  openFds(): MockFd[] {
+    return this.control<{ fds: MockFd[] }>({ op: 'fds' }).fds;
+  }
+
+  devices(): MockDevice[] {
+    return this.control<{ devices: MockDevice[] }>({ op: 'devices' }).devices;
+  }
+
+  device(address: string): MockDevice {
+    const found = this.devices().find((device) => device.address === address);
+    if (found === undefined) throw new Error(`the scenario has no device ${address}`);
+    return found;
+  }
+
+  setFaults(faults: readonly Fault[]): void {
+    this.control({ op: 'set-faults', faults });
+  }
+
+  faults(): { readonly name: string; readonly matched: number; readonly fired: number }[] {
+    return this.control<{ faults: { name: string; matched: number; fired: number }[] }>({ op: 'faults' })
+      .faults;
+  }
+
+  setKnobs(device: string, knobs: MockKnobs): void {
+    this.control({ op: 'set-knobs', device, knobs });
+  }
+
+  setState(device: string, state: string | number): void {
+    this.control({ op: 'set-state', device, state });
+  }
+
+  holdGroup(group: number, held: boolean): void {
+    this.control({ op: 'hold-group', group, held });
+  }
+
+  close(): Promise<void> {
+    return this.kernel.close();
+  }
+}
+
+/** What crosses the control interface: 64-bit numbers as text. */
+interface RawLog {
+  readonly calls: readonly (Omit<MockCall, 'ns' | 'durationNs' | 'offset'> & {
+    readonly ns: string;
+    readonly durationNs: string;
+    readonly offset?: string;
+  })[];
+  readonly bytesRead: string;
+  readonly bytesWritten: string;
+}

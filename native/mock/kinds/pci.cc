@@ -1,0 +1,338 @@
+// A generic vfio-pci variant device: reset at its first open and its last close, with state of any size
+// (content.h). BAR 0 is a page of registers that make the state programmable:
+//   0x00 u64 rw  seed of the content       0x08 u64 ro  size of a saved state in bytes
+//   0x10 u64 ro  blocks that a load changed 0x18 u64 ro  resets since the mock was made
+#include <algorithm>
+#include <cstring>
+
+#include "mock/content.h"
+#include "mock/device.h"
+#include "mock/driver.h"
+#include "mock/mock.h"
+#include "mock/user.h"
+#include "vfio/uapi.h"
+
+namespace vfm::mock {
+
+namespace {
+
+constexpr size_t kConfigSize = 256;
+constexpr uint64_t kBarSize = 4096;
+constexpr uint32_t kRegions = 9, kIrqs = 5;
+
+class PciSave : public SaveFile {
+ public:
+  PciSave(Driver& driver, const MigrationKnobs& knobs, Image image)
+      : SaveFile(driver, "mock_pci_mig"), model_(knobs.model), size_(image.size) {
+    initial_ = std::min(knobs.initial_bytes, size_);
+    precopy_ = initial_ + std::min(knobs.dirty_bytes, size_ - initial_);
+    images_.push_back(std::move(image));
+  }
+  // STOP_COPY was entered: what changed since the session started follows as another image.
+  void Complete(const Image& now) {
+    std::lock_guard hold(lock_);
+    const Image& first = images_.front();
+    if (now.seed != first.seed || now.overlay != first.overlay || now.valid != first.valid)
+      images_.push_back(now);
+    complete_ = true;
+  }
+
+ protected:
+  uint64_t Filled() const override { return complete_ ? images_.size() * size_ : precopy_; }
+  bool Complete() const override { return complete_; }
+  void CopyOut(uint64_t pos, uint8_t* out, size_t n) override {
+    while (n > 0) {
+      uint64_t index = pos / size_, at = pos % size_;
+      size_t step = static_cast<size_t>(std::min<uint64_t>(n, size_ - at));
+      images_[index].Stream(at, static_cast<uint32_t>(index), model_, out, step);
+      pos += step;
+      out += step;
+      n -= step;
+    }
+  }
+  void PrecopyBytes(uint64_t& initial, uint64_t& dirty) const override {
+    initial = initial_ - std::min(initial_, pos_);
+    dirty = precopy_ - std::max(initial_, std::min(precopy_, pos_));
+  }
+
+ private:
+  const std::string model_;
+  const uint64_t size_;
+  uint64_t initial_ = 0, precopy_ = 0;
+  std::vector<Image> images_;
+  bool complete_ = false;
+};
+
+class PciLoad : public LoadFile {
+ public:
+  PciLoad(Driver& driver, const MigrationKnobs& knobs, uint64_t capacity)
+      : LoadFile(driver, "mock_pci_mig"),
+        dead_after_error_(knobs.after_error == AfterError::Dead),
+        loader_(knobs, capacity) {}
+
+  int Finish(Image& out) {
+    std::lock_guard hold(lock_);
+    return loader_.Finish(out);
+  }
+
+ protected:
+  ssize_t Take(const uint8_t* bytes, size_t n) override {
+    if (int e = loader_.Take(bytes, n); e != 0) {
+      if (dead_after_error_) disabled_ = true;
+      return e;
+    }
+    pos_ += n;
+    return static_cast<ssize_t>(n);
+  }
+
+ private:
+  const bool dead_after_error_;
+  Loader loader_;
+};
+
+class PciDriver : public Driver {
+ public:
+  explicit PciDriver(Device& device) : Driver(device) {
+    FreshContents();
+    resets_ = 0;
+    MakeConfigSpace();
+  }
+
+  uint64_t DataSize() const override {
+    auto c = device_.config();
+    std::lock_guard hold(content_lock_);
+    return c->knobs.data_size.value_or(content_.size);
+  }
+
+  void OpenDevice() override {
+    if (device_.config()->reset.on_open) FullReset();
+  }
+  void CloseDevice() override {
+    Driver::CloseDevice();
+    low_power_ = false;
+    if (device_.config()->reset.on_open) FullReset();
+  }
+
+  long Ioctl(Call&, unsigned long request, uintptr_t arg) override {
+    // Any request wakes the device up.
+    low_power_ = false;
+    switch (request) {
+      case uapi::kDeviceGetInfo:
+        return GetInfo(arg);
+      case uapi::kDeviceGetRegionInfo:
+        return GetRegionInfo(arg);
+      default:
+        return -ENOTTY;
+    }
+  }
+
+  // What vfio-pci-core answers: low power, and the token of a PF (uAPI §1.8).
+  long Feature(Call&, uint32_t flags, uintptr_t payload, size_t size) override {
+    switch (flags & uapi::kFeatureMask) {
+      case uapi::kFeaturePciVfToken: {
+        if (device_.config()->vf_token.empty()) return -ENOTTY;
+        int c = CheckFeature(flags, size, uapi::kFeatureSet, 16);
+        uint8_t token[16];
+        return c != 1 ? c : CopyFromUser(token, payload, sizeof token) ? 0 : -EFAULT;
+      }
+      case uapi::kFeatureLowPowerEntry: {
+        int c = CheckFeature(flags, size, uapi::kFeatureSet, 0);
+        return c != 1 ? c : low_power_.exchange(true) ? -EINVAL : 0;
+      }
+      case uapi::kFeatureLowPowerEntryWithWakeup: {
+        uapi::FeatureLowPowerEntryWithWakeup entry;
+        if (int c = CheckFeature(flags, size, uapi::kFeatureSet, sizeof entry); c != 1) return c;
+        if (!CopyFromUser(&entry, payload, sizeof entry)) return -EFAULT;
+        if (entry.wakeup_eventfd < 0) return -EINVAL;
+        return low_power_.exchange(true) ? -EINVAL : 0;
+      }
+      case uapi::kFeatureLowPowerExit: {
+        int c = CheckFeature(flags, size, uapi::kFeatureSet, 0);
+        if (c == 1) low_power_ = false;
+        return c == 1 ? 0 : c;
+      }
+      default:
+        return -ENOTTY;
+    }
+  }
+
+  ssize_t ReadRegions(void* buf, size_t len, int64_t pos) override {
+    uint64_t index, offset;
+    ssize_t n = Place(pos, len, index, offset);
+    if (n <= 0) return n;
+    if (!UserCanWrite(buf, static_cast<size_t>(n))) return -EFAULT;
+    std::lock_guard hold(content_lock_);
+    if (index == uapi::kPciConfigRegionIndex) {
+      memcpy(buf, config_ + offset, static_cast<size_t>(n));
+    } else {
+      uint8_t page[kBarSize] = {};
+      Registers(page);
+      memcpy(buf, page + offset, static_cast<size_t>(n));
+    }
+    return n;
+  }
+
+  ssize_t WriteRegions(const void* buf, size_t len, int64_t pos) override {
+    uint64_t index, offset;
+    ssize_t n = Place(pos, len, index, offset);
+    if (n <= 0) return n;
+    if (!UserCanRead(buf, static_cast<size_t>(n))) return -EFAULT;
+    std::lock_guard hold(content_lock_);
+    const auto* bytes = static_cast<const uint8_t*>(buf);
+    for (uint64_t i = 0; i < static_cast<uint64_t>(n); i++) {
+      uint64_t at = offset + i;
+      // Writable: the command register, the interrupt line, and the seed.
+      if (index == uapi::kPciConfigRegionIndex) {
+        if (at == 4 || at == 5 || at == 0x3c) config_[at] = bytes[i];
+      } else if (at < sizeof content_.seed) {
+        reinterpret_cast<uint8_t*>(&content_.seed)[at] = bytes[i];
+        content_.overlay.reset();
+        content_.valid = UINT64_MAX;
+      }
+    }
+    return n;
+  }
+
+  void Describe(json::Value& out) override {
+    Driver::Describe(out);
+    std::lock_guard hold(content_lock_);
+    out.Set("seed", std::to_string(content_.seed));
+    out.Set("size", std::to_string(content_.size));
+    out.Set("valid", std::to_string(std::min(content_.valid, content_.size)));
+    out.Set("changedBlocks",
+            static_cast<uint64_t>(content_.overlay == nullptr ? 0 : content_.overlay->size()));
+    out.Set("resets", resets_);
+  }
+
+ protected:
+  int Step(uint32_t from, uint32_t to, FilePtr& file) override {
+    using namespace uapi;
+    auto saves = [](uint32_t s) {
+      return s == kStatePreCopy || s == kStatePreCopyP2p || s == kStateStopCopy;
+    };
+    if (saves(to) && !saves(from)) {
+      auto c = device_.config();
+      std::lock_guard hold(content_lock_);
+      saving_ = std::make_shared<PciSave>(*this, c->knobs, content_);
+      file = saving_;
+    }
+    if (to == kStateStopCopy && saving_ != nullptr) {
+      std::lock_guard hold(content_lock_);
+      static_cast<PciSave&>(*saving_).Complete(content_);
+    }
+    if (from == kStateResuming) {
+      if (int e = Load(); e != 0) return e;
+    }
+    if (saves(from) && !saves(to)) DisableFiles();
+    if (to == kStateResuming) {
+      auto c = device_.config();
+      std::lock_guard hold(content_lock_);
+      resuming_ = std::make_shared<PciLoad>(*this, c->knobs, content_.size);
+      file = resuming_;
+    }
+    return 0;
+  }
+
+  void AfterReset() override { FreshContents(); }
+
+ private:
+  int Load() {
+    if (resuming_ == nullptr) return -EINVAL;
+    Image loaded;
+    if (int e = static_cast<PciLoad&>(*resuming_).Finish(loaded); e != 0) return e;
+    DisableFiles();
+    std::lock_guard hold(content_lock_);
+    content_ = std::move(loaded);
+    return 0;
+  }
+
+  void FullReset() {
+    WithState([&](uint32_t) -> long {
+      DisableFiles();
+      state_ = uapi::kStateRunning;
+      crashed_ = false;
+      FreshContents();
+      return 0;
+    });
+  }
+
+  void FreshContents() {
+    auto c = device_.config();
+    std::lock_guard hold(content_lock_);
+    content_ = {};
+    content_.seed = c->knobs.seed;
+    content_.size = c->knobs.size;
+    resets_++;
+  }
+
+  void Registers(uint8_t* page) const {
+    uint64_t changed = content_.overlay == nullptr ? 0 : content_.overlay->size();
+    const uint64_t values[] = {content_.seed, content_.size, changed, resets_};
+    memcpy(page, values, sizeof values);
+  }
+
+  // How many bytes an access moves, and where: vfio-pci cuts it at the end of a BAR but not of the
+  // configuration space.
+  static ssize_t Place(int64_t pos, size_t len, uint64_t& index, uint64_t& offset) {
+    index = static_cast<uint64_t>(pos) >> uapi::kPciOffsetShift;
+    offset = static_cast<uint64_t>(pos) & ((1ull << uapi::kPciOffsetShift) - 1);
+    if (len == 0) return 0;
+    if (index == uapi::kPciConfigRegionIndex) {
+      if (offset >= kConfigSize || len > kConfigSize - offset) return -EFAULT;
+      return static_cast<ssize_t>(len);
+    }
+    if (index != 0 || offset >= kBarSize) return -EINVAL;
+    return static_cast<ssize_t>(std::min<uint64_t>(len, kBarSize - offset));
+  }
+
+  long GetInfo(uintptr_t arg) {
+    uapi::DeviceInfo info{};
+    if (!CopyFromUser(&info, arg, uapi::kDeviceInfoMinSize)) return -EFAULT;
+    if (info.argsz < uapi::kDeviceInfoMinSize) return -EINVAL;
+    size_t size = std::min<size_t>(info.argsz, sizeof info);
+    info.flags = uapi::kDeviceFlagsPci | (device_.config()->reset.works ? uapi::kDeviceFlagsReset : 0);
+    info.num_regions = kRegions;
+    info.num_irqs = kIrqs;
+    return CopyToUser(arg, &info, size) ? 0 : -EFAULT;
+  }
+
+  long GetRegionInfo(uintptr_t arg) {
+    uapi::RegionInfo info{};
+    if (!CopyFromUser(&info, arg, sizeof info)) return -EFAULT;
+    constexpr uint32_t kVga = 8;
+    if (info.argsz < sizeof info || info.index >= kVga) return -EINVAL;
+    bool there = info.index == 0 || info.index == uapi::kPciConfigRegionIndex;
+    info.size = info.index == 0 ? kBarSize : there ? kConfigSize : 0;
+    info.offset = static_cast<uint64_t>(info.index) << uapi::kPciOffsetShift;
+    info.flags = there ? uapi::kRegionFlagsRead | uapi::kRegionFlagsWrite : 0;
+    return CopyToUser(arg, &info, sizeof info) ? 0 : -EFAULT;
+  }
+
+  void MakeConfigSpace() {
+    auto c = device_.config();
+    auto put = [&](size_t at, const char* id, size_t bytes) {
+      uint64_t value = strtoull(c->ids.at(id).c_str(), nullptr, 16);
+      for (size_t i = 0; i < bytes; i++) config_[at + i] = static_cast<uint8_t>(value >> (8 * i));
+    };
+    put(0x00, "vendor", 2);
+    put(0x02, "device", 2);
+    put(0x08, "revision", 1);
+    put(0x09, "class", 3);
+    put(0x2c, "subsystem_vendor", 2);
+    put(0x2e, "subsystem_device", 2);
+  }
+
+  mutable std::mutex content_lock_;
+  Image content_;
+  uint64_t resets_ = 0;
+  uint8_t config_[kConfigSize] = {};
+  std::atomic<bool> low_power_{false};
+};
+
+}  // namespace
+
+std::unique_ptr<Driver> MakePci(Device& device) {
+  return std::make_unique<PciDriver>(device);
+}
+
+}  // namespace vfm::mock
