@@ -43,7 +43,9 @@ const noPermission: Refusal = {
   code: 'no-permission',
   says: ({ path, user }) => `${user} may not open ${path}`,
   remedy: ({ path, user }) =>
-    `Run as root, or give ${user} read and write access to ${path} (a udev rule keeps it).`,
+    user === 'uid 0'
+      ? 'Root is refused too: see the device rules of this container (cgroup) and the security modules.'
+      : `Run as root, or give ${user} read and write access to ${path} (a udev rule keeps it).`,
 };
 
 const busy: Refusal = {
