@@ -51,6 +51,11 @@ function openOptions({ options }: CommandContext): OpenOptions {
   return { ...(via === undefined ? {} : { via: via as Via }), ...(token === undefined ? {} : { token }) };
 }
 
+/** Completes a report's device state: closing comes after it, and may not leave it. */
+export function afterClosing({ resetsOnOpen }: DeviceFacts): string {
+  return resetsOnOpen === true ? '; then closed, which resets it' : '';
+}
+
 /** What every session is given: how it is told to end, and where it tells what it does. */
 export function sessionOptions(context: CommandContext, label: string): SessionOptions {
   const { messages, signal, options } = context;

@@ -108,7 +108,8 @@ describe('save and load', () => {
     expect(loaded).toMatchObject({ verified: 'before', stateAfter: 'STOP', bytes: saved.bytes });
     expect(stateOf(mock, B)).toBe('STOP');
     ok(cli([...mock, 'save', B, '-o', two]));
-    const raw = (file: string) => shell(`$CLI -q extract ${file} -o - | xxd -p`).stdout;
+    const raw = (file: string) =>
+      shell(`$CLI -q extract ${file} -o - | od -An -v -tx1 | tr -d ' \\n'`).stdout;
     expect(raw(two)).toBe(raw(one));
     expect(raw(one)).toMatch(/^4e2c3e8c89099d7e/);
   });

@@ -117,8 +117,8 @@ describe('extract and pack', () => {
 
   it('by phase: the parts make the whole', () => {
     const part = (phase: string) =>
-      shell(`$CLI extract ${MTTY} -o - --phase ${phase} -q | xxd -p | tr -d '\\n'`).stdout;
-    const whole = shell(`$CLI extract ${MTTY} -o - -q | xxd -p | tr -d '\\n'`).stdout;
+      shell(`$CLI extract ${MTTY} -o - --phase ${phase} -q | od -An -v -tx1 | tr -d ' \\n'`).stdout;
+    const whole = shell(`$CLI extract ${MTTY} -o - -q | od -An -v -tx1 | tr -d ' \\n'`).stdout;
     expect(part('PRE_COPY')).toHaveLength(48);
     expect(part('PRE_COPY') + part('STOP_COPY')).toBe(whole);
   });

@@ -5,7 +5,7 @@ import { type LoadOptions, type LoadReport, load, prepareLoad } from '../../sess
 import { refusePfInUse, sessionWarnings } from '../../session/session.ts';
 import { openInput } from '../../transport/index.ts';
 import { type CommandContext, type CommandResult, text } from '../context.ts';
-import { findDevice, sessionOptions, withDevice } from '../devices.ts';
+import { afterClosing, findDevice, sessionOptions, withDevice } from '../devices.ts';
 import { fileOptions } from '../files.ts';
 import { arcRows, duration, exactSize, keyValues, rate } from '../format.ts';
 
@@ -23,7 +23,7 @@ export async function run(context: CommandContext): Promise<CommandResult> {
     const report = await withDevice(context, found, warnings, (device) =>
       load(device, prepared, { ...sessionOptions(context, 'load'), then }),
     );
-    return { document: { ...report, warnings }, text: summary(report) };
+    return { document: { ...report, warnings }, text: summary(report, found.facts) };
   } finally {
     input.close();
   }
@@ -45,7 +45,7 @@ const VERIFIED: Readonly<Record<LoadReport['verified'], string>> = {
   'on-the-way': 'frame by frame, and the end before the device left RESUMING',
 };
 
-function summary(report: LoadReport): string[] {
+function summary(report: LoadReport, facts: DeviceFacts): string[] {
   const { device, input, bytes, ns, arcs, notes, stateFound, stateAfter, verified } = report;
   const speed = rate(bytes, ns);
   return keyValues([
@@ -54,7 +54,7 @@ function summary(report: LoadReport): string[] {
     ['verified', VERIFIED[verified]],
     ['time', `${duration(ns)}${speed === null ? '' : `, ${speed}`}`],
     ['requests', arcRows(arcs)],
-    ['device state', `found ${stateFound}, left ${stateAfter}`],
+    ['device state', `found ${stateFound}, left ${stateAfter}${afterClosing(facts)}`],
     ['note', notes],
   ]);
 }

@@ -1,8 +1,9 @@
 /** `vfio-migrate save DEV -o FILE` */
+import type { DeviceFacts } from '../../device/types.ts';
 import { type SaveReport, save } from '../../session/save.ts';
 import { refusePfInUse, sessionWarnings } from '../../session/session.ts';
 import { type CommandContext, type CommandResult, flag } from '../context.ts';
-import { findDevice, sessionOptions, withDevice } from '../devices.ts';
+import { afterClosing, findDevice, sessionOptions, withDevice } from '../devices.ts';
 import { withOutput } from '../files.ts';
 import { arcRows, duration, exactSize, keyValues, rate } from '../format.ts';
 
@@ -22,10 +23,10 @@ export async function run(context: CommandContext): Promise<CommandResult> {
       }),
     ),
   );
-  return { document: { ...report, warnings }, text: summary(report) };
+  return { document: { ...report, warnings }, text: summary(report, found.facts) };
 }
 
-function summary(report: SaveReport): string[] {
+function summary(report: SaveReport, facts: DeviceFacts): string[] {
   const { device, output, bytes, fileBytes, ns, phases, arcs, notes } = report;
   const speed = rate(bytes, ns);
   return keyValues([
@@ -35,7 +36,7 @@ function summary(report: SaveReport): string[] {
     ['file', exactSize(fileBytes)],
     ['time', `${duration(ns)}${speed === null ? '' : `, ${speed}`}`],
     ['requests', arcRows(arcs)],
-    ['device state', stateLine(report)],
+    ['device state', `${stateLine(report)}${afterClosing(facts)}`],
     ['note', notes],
   ]);
 }
