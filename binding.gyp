@@ -4,7 +4,7 @@
     'include_dirs': ['native'],
     'cflags': ['-Wall', '-Wextra', '-fvisibility=hidden', '-pthread'],
     'cflags_cc': ['-std=c++20', '-fexceptions', '-fvisibility-inlines-hidden'],
-    'cflags_cc!': ['-fno-exceptions', '-std=gnu++17', '-std=gnu++20'],
+    'cflags_cc!': ['-fno-exceptions', '-fno-rtti', '-std=gnu++17', '-std=gnu++20'],
     # A thread may still be inside a blocking call when its environment ends, and the signal handler lives for ever:
     # neither library may be unmapped.
     'ldflags': ['-Wl,-z,nodelete', '-Wl,-z,defs', '-pthread'],
