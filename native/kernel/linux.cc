@@ -85,10 +85,11 @@ ssize_t Getdents(void*, int fd, void* buf, size_t len) {
   return OrErrno(static_cast<ssize_t>(::syscall(SYS_getdents64, fd, buf, len)));
 }
 
-template <size_t N>
-void CopyName(char (&to)[N], const char* from) {
-  ::strncpy(to, from, N - 1);
-  to[N - 1] = '\0';
+template <size_t N, size_t M>
+void CopyName(char (&to)[N], const char (&from)[M]) {
+  const size_t length = strnlen(from, N - 1 < M ? N - 1 : M);
+  memcpy(to, from, length);
+  to[length] = '\0';
 }
 
 int Uname(void*, struct vfm_uname* out) {
