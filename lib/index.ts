@@ -2,3 +2,12 @@
 export type * from './binding/types.ts';
 export * from './device/index.ts';
 export * from './protocol/index.ts';
+export * from './session/index.ts';
+export {
+  type Input,
+  type InputOptions,
+  type Output,
+  type OutputOptions,
+  openInput,
+  openOutput,
+} from './transport/index.ts';

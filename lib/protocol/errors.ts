@@ -36,6 +36,7 @@ export const ERROR_CODES = {
   'no-migration-support': Exit.REFUSED,
   'unsupported-flags': Exit.REFUSED,
   'request-refused': Exit.REFUSED,
+  'request-failed': Exit.FAILED,
   'session-active': Exit.FAILED,
   'transition-failed': Exit.FAILED,
   'read-failed': Exit.FAILED,

@@ -11,9 +11,10 @@ import { type Input, StateFileReader, throwIfInterrupted } from '../transport/in
 import { type SessionOptions, settle } from './session.ts';
 import {
   type ArcRecord,
+  elsewhere,
   errnoInfo,
   recover,
-  stateOrNull,
+  requestFailed,
   type Trail,
   transition,
   type Verdict,
@@ -93,8 +94,7 @@ export async function load(
   const trail: Trail = { arcs: [], onSlowArc: options.onSlowArc };
   const { reader, source, verified } = prepared;
   throwIfInterrupted(options.signal);
-  await device.migration();
-  const { found, notes } = await settle(device, options, trail);
+  const { found, notes } = await ready(device, options, trail);
   await transition(device, State.RESUMING, 'reset', trail);
   try {
     await feed(device, prepared, options);
@@ -120,6 +120,15 @@ export async function load(
     ns: process.hrtime.bigint() - started,
     notes: [...notes, ...differences(device, source), ...skipped(reader)],
   };
+}
+
+async function ready(device: OpenDevice, options: LoadOptions, trail: Trail): ReturnType<typeof settle> {
+  try {
+    await device.migration();
+    return await settle(device, options, trail);
+  } catch (error) {
+    throw await requestFailed(device, error);
+  }
 }
 
 /** Moves all frames into the data fd. */
@@ -202,21 +211,15 @@ async function aborted(
   );
 }
 
-/** Success is what GET says, not what was asked. */
+/** The driver took the state; the device must stand where it was asked to. */
 async function confirm(device: OpenDevice, goal: number): Promise<void> {
-  const now = await stateOrNull(device);
-  if (now === goal) return;
-  const stateAfter = now === null ? 'unknown' : stateName(now);
+  const after = await elsewhere(device, goal);
+  if (after === null) return;
   const { address } = device.facts;
   throw new VfioMigrateError(
     'transition-failed',
-    `${address}: the driver took the state, but the device is in ${stateAfter}, not in ${stateName(goal)}`,
-    {
-      device: address,
-      stateAfter,
-      recovery: 'nothing was tried',
-      remedy: 'Do not use it: reset it (vfio-migrate reset) and load again.',
-    },
+    `${address}: the driver took the state, but the device is in ${after.stateAfter}, not in ${stateName(goal)}`,
+    { device: address, ...after },
   );
 }
 

@@ -14,8 +14,10 @@ import { sourceDocument } from './source.ts';
 import {
   type Aftermath,
   type ArcRecord,
+  elsewhere,
   errnoInfo,
   recover,
+  requestFailed,
   stateOrNull,
   type Trail,
   transition,
@@ -85,7 +87,7 @@ export async function save(
     return await new Save(device, output, options).run();
   } catch (error) {
     output.discard();
-    throw error;
+    throw await requestFailed(device, error);
   }
 }
 
@@ -143,12 +145,10 @@ class Save {
   ): Promise<PhaseReport[]> {
     const phases: PhaseReport[] = [];
     try {
-      this.#expected = await this.#device.dataSize();
+      this.#expected = await this.#estimate();
       await this.#output.write(
         this.#writer.begin(sourceDocument(this.#device, support, found, this.#expected, mode)),
       );
-      const precopy = plan.phases.some((phase) => phase !== State.STOP_COPY);
-      if (precopy && support.precopyInfoV2) await this.#device.optInPrecopyInfo();
       for (const phase of plan.phases) {
         throwIfInterrupted(this.#options.signal);
         await transition(this.#device, phase, plan.restore, this.#trail);
@@ -157,6 +157,17 @@ class Save {
       return phases;
     } catch (error) {
       throw await this.#unwound(error, plan.restore);
+    }
+  }
+
+  /** MIG_DATA_SIZE. Some drivers ask firmware for it, which may fail; nothing depends on it. */
+  async #estimate(): Promise<bigint | null> {
+    try {
+      return await this.#device.dataSize();
+    } catch (error) {
+      if (!isErrno(error)) throw error;
+      this.#notes.push(`the driver gives no estimate of the size: ${error.code}`);
+      return null;
     }
   }
 
@@ -228,16 +239,10 @@ class Save {
       if (!(error instanceof VfioMigrateError)) throw error;
       return error;
     }
-    const now = await stateOrNull(this.#device);
-    if (now === restore) return null;
-    const stateAfter = now === null ? 'unknown' : stateName(now);
-    return new VfioMigrateError(
-      'state-not-restored',
-      `the device is in ${stateAfter}, not in ${stateName(restore)}`,
-      {
-        stateAfter,
-      },
-    );
+    const after = await elsewhere(this.#device, restore);
+    if (after === null) return null;
+    const sentence = `it is in ${after.stateAfter}, not in ${stateName(restore)}`;
+    return new VfioMigrateError('state-not-restored', sentence, { ...after });
   }
 
   async #finish(lost: VfioMigrateError | null): Promise<void> {

@@ -146,7 +146,7 @@ export async function recover(device: OpenDevice, recovery: Recovery, trail: Tra
     const done = found === recovery ? `the device is in ${name}` : 'nothing was tried';
     return { stateAfter: name, recovery: done, remedy: remedyFor(found, recovery) };
   }
-  const { flags } = await device.migration();
+  const flags = await flagsOrNone(device);
   if (found === null || !supports(flags, found) || path(flags, found, recovery) === null) {
     return {
       stateAfter: name,
@@ -160,6 +160,28 @@ export async function recover(device: OpenDevice, recovery: Recovery, trail: Tra
   const goal = stateName(recovery);
   const done = now === recovery ? `went back to ${goal}` : `could not go back to ${goal}${reason(error)}`;
   return { stateAfter, recovery: done, remedy: remedyFor(now, recovery) };
+}
+
+/**
+ * A plain request that failed where nothing has been changed yet: the error says so, and where the device is. What is
+ * no errno is given back as it is.
+ */
+export async function requestFailed(device: OpenDevice, error: unknown): Promise<unknown> {
+  const errno = errnoInfo(error);
+  if (errno === undefined || error instanceof VfioMigrateError) return error;
+  const now = await stateOrNull(device);
+  return new VfioMigrateError(
+    'request-failed',
+    `${device.facts.address}: ${errno.syscall} failed: ${errno.code}`,
+    {
+      device: device.facts.address,
+      errno,
+      stateAfter: now === null ? 'unknown' : stateName(now),
+      recovery: 'nothing was tried: no state was changed',
+      remedy: 'See the kernel log (dmesg) for what the driver says, then try again.',
+      cause: error,
+    },
+  );
 }
 
 async function resetAfter(device: OpenDevice, found: number | null): Promise<Aftermath> {
@@ -196,12 +218,32 @@ function remedyFor(state: number | null, wanted: Recovery): string {
   return 'Its owner can ask for the state it should be in, or reset it (vfio-migrate reset), which erases what it holds.';
 }
 
+/** Success is what GET says, not what was asked: null when it says `goal`, else where the device is. */
+export async function elsewhere(device: OpenDevice, goal: number): Promise<Aftermath | null> {
+  const now = await stateOrNull(device);
+  if (now === goal) return null;
+  return {
+    stateAfter: now === null ? 'unknown' : stateName(now),
+    recovery: 'nothing was tried',
+    remedy: remedyFor(now, goal),
+  };
+}
+
 /** The state by GET, or null where the device does not answer. */
 export async function stateOrNull(device: OpenDevice): Promise<number | null> {
   try {
     return await device.state();
   } catch {
     return null;
+  }
+}
+
+/** Capability flags; none, which allow no request, where the device does not tell. */
+async function flagsOrNone(device: OpenDevice): Promise<bigint> {
+  try {
+    return (await device.migration()).flags;
+  } catch {
+    return 0n;
   }
 }
 

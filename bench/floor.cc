@@ -1,0 +1,190 @@
+// The floor that `npm run bench` measures against: what it costs to move a device's state between a data fd and a
+// descriptor when nothing else is done. Same mock kernel, same device, no frames, no checksums, no addon.
+//
+//   floor save|load LIBRARY SCENARIO GROUP NAME THREADS BUFFER < in > out
+//
+// SCENARIO is a file; GROUP and NAME say which device (/dev/vfio/GROUP). `save` writes the driver's bytes to standard
+// output, `load` reads them from standard input. Prints one line to standard error: nanoseconds and bytes of the loop
+// alone, without opening the device or changing its state.
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "kernel/kernel.h"
+#include "vfio/uapi.h"
+
+namespace {
+
+using namespace vfm;
+
+constexpr uint32_t kStop = 1;
+constexpr uint32_t kStopCopy = 3;
+constexpr uint32_t kResuming = 4;
+
+[[noreturn]] void Die(const std::string& what, long error) {
+  std::fprintf(stderr, "floor: %s: %s\n", what.c_str(), std::strerror(static_cast<int>(-error)));
+  std::exit(1);
+}
+
+long Must(long result, const char* what) {
+  if (result < 0) Die(what, result);
+  return result;
+}
+
+struct Device {
+  vfm_kernel* kernel;
+  int fd;
+
+  int SetState(uint32_t state) const {
+    struct {
+      uint32_t argsz, flags, state;
+      int32_t data_fd;
+    } request{16, 2u | uapi::kFeatureSet, state, -1};
+    Must(kernel->ioctl(kernel->ctx, fd, uapi::kDeviceFeature, reinterpret_cast<uintptr_t>(&request)), "SET state");
+    return request.data_fd;
+  }
+};
+
+Device Open(const char* library, const char* scenario_file, const std::string& group, const char* name) {
+  void* handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
+  if (handle == nullptr) {
+    std::fprintf(stderr, "floor: %s\n", dlerror());
+    std::exit(1);
+  }
+  auto create = reinterpret_cast<vfio_mock_create_fn>(dlsym(handle, VFIO_MOCK_CREATE));
+  std::ifstream file(scenario_file);
+  const std::string scenario{std::istreambuf_iterator<char>(file), {}};
+  vfm_kernel* kernel = nullptr;
+  std::array<char, 512> error{};
+  const int created = create(VFM_KERNEL_ABI, scenario.data(), scenario.size(), nullptr, &kernel, error.data(), error.size());
+  if (created < 0) Die(error.data(), created);
+
+  auto open = [&](const std::string& path) {
+    return static_cast<int>(Must(kernel->openat(kernel->ctx, AT_FDCWD, path.c_str(), O_RDWR | O_CLOEXEC, 0), path.c_str()));
+  };
+  auto ioctl = [&](int fd, unsigned long request, uintptr_t arg, const char* what) {
+    return static_cast<int>(Must(kernel->ioctl(kernel->ctx, fd, request, arg), what));
+  };
+  int container = open("/dev/vfio/vfio");
+  const int group_fd = open("/dev/vfio/" + group);
+  ioctl(group_fd, uapi::kGroupSetContainer, reinterpret_cast<uintptr_t>(&container), "SET_CONTAINER");
+  ioctl(container, uapi::kSetIommu, uapi::kType1v2Iommu, "SET_IOMMU");
+  return {kernel, ioctl(group_fd, uapi::kGroupGetDeviceFd, reinterpret_cast<uintptr_t>(name), "GET_DEVICE_FD")};
+}
+
+using ReadFn = std::function<long(uint8_t*, size_t)>;
+using WriteFn = std::function<long(const uint8_t*, size_t)>;
+
+void WriteAll(const WriteFn& write, const uint8_t* bytes, size_t length) {
+  while (length > 0) {
+    const long wrote = Must(write(bytes, length), "write");
+    bytes += wrote;
+    length -= static_cast<size_t>(wrote);
+  }
+}
+
+std::unique_ptr<uint8_t, decltype(&std::free)> Buffer(size_t size) {
+  return {static_cast<uint8_t*>(std::aligned_alloc(4096, size)), &std::free};
+}
+
+uint64_t OneThread(const ReadFn& read, const WriteFn& write, size_t size) {
+  auto buffer = Buffer(size);
+  uint64_t total = 0;
+  for (;;) {
+    const long got = Must(read(buffer.get(), size), "read");
+    if (got == 0) return total;
+    WriteAll(write, buffer.get(), static_cast<size_t>(got));
+    total += static_cast<uint64_t>(got);
+  }
+}
+
+// Two buffers: one is filled while the other is written.
+uint64_t TwoThreads(const ReadFn& read, const WriteFn& write, size_t size) {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::array<std::unique_ptr<uint8_t, decltype(&std::free)>, 2> buffers{Buffer(size), Buffer(size)};
+  std::array<long, 2> filled{-1, -1};
+
+  std::thread reader([&] {
+    for (int at = 0;; at ^= 1) {
+      {
+        std::unique_lock lock(mutex);
+        changed.wait(lock, [&] { return filled[at] < 0; });
+      }
+      const long got = Must(read(buffers[at].get(), size), "read");
+      {
+        std::lock_guard lock(mutex);
+        filled[at] = got;
+      }
+      changed.notify_one();
+      if (got == 0) return;
+    }
+  });
+  uint64_t total = 0;
+  for (int at = 0;; at ^= 1) {
+    long have = 0;
+    {
+      std::unique_lock lock(mutex);
+      changed.wait(lock, [&] { return filled[at] >= 0; });
+      have = filled[at];
+    }
+    if (have == 0) break;
+    WriteAll(write, buffers[at].get(), static_cast<size_t>(have));
+    total += static_cast<uint64_t>(have);
+    {
+      std::lock_guard lock(mutex);
+      filled[at] = -1;
+    }
+    changed.notify_one();
+  }
+  reader.join();
+  return total;
+}
+
+long Errno(ssize_t result) {
+  return result < 0 ? -errno : result;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 8) {
+    std::fprintf(stderr, "usage: floor save|load LIBRARY SCENARIO GROUP NAME THREADS BUFFER\n");
+    return 2;
+  }
+  const bool saving = std::string(argv[1]) == "save";
+  const Device device = Open(argv[2], argv[3], argv[4], argv[5]);
+  const int threads = std::atoi(argv[6]);
+  const auto size = static_cast<size_t>(std::atoll(argv[7]));
+  const int data_fd = device.SetState(saving ? kStopCopy : kResuming);
+  vfm_kernel* kernel = device.kernel;
+
+  const ReadFn read = saving ? ReadFn([&](uint8_t* b, size_t n) { return kernel->read(kernel->ctx, data_fd, b, n); })
+                             : ReadFn([](uint8_t* b, size_t n) { return Errno(::read(0, b, n)); });
+  const WriteFn write = saving
+                            ? WriteFn([](const uint8_t* b, size_t n) { return Errno(::write(1, b, n)); })
+                            : WriteFn([&](const uint8_t* b, size_t n) { return kernel->write(kernel->ctx, data_fd, b, n); });
+
+  const auto start = std::chrono::steady_clock::now();
+  const uint64_t bytes = threads == 2 ? TwoThreads(read, write, size) : OneThread(read, write, size);
+  const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start).count();
+
+  device.SetState(kStop);
+  std::fprintf(stderr, "%lld %llu\n", static_cast<long long>(ns), static_cast<unsigned long long>(bytes));
+  return 0;
+}
