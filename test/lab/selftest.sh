@@ -1,6 +1,6 @@
 #!/bin/sh
 # Does the lab notice? Every way in which a run can go wrong, provoked, because a
-# lab that calls a bad run good is worse than none. Takes about a minute and a half.
+# lab that calls a bad run good is worse than none. Boots some twenty guests, so it takes minutes.
 
 cd "$(dirname "$0")" || exit 1
 # shellcheck source=test/lab/tap.sh
