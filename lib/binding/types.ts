@@ -9,7 +9,13 @@
  * - a refused request rejects with a {@link NativeError}; the addon never throws for an errno;
  * - 64-bit numbers are BigInt;
  * - an object owns its descriptors. `close()` is idempotent, waits for what is queued, and closes exactly once; an
- *   object that is garbage collected closes too. Calls after `close()` reject with `code: 'ERR_CLOSED'`.
+ *   object that is garbage collected closes too. Calls after `close()` reject with `code: 'ERR_CLOSED'`;
+ * - a pending request keeps the event loop alive and its object from being collected; an idle object does neither;
+ * - an argument of a wrong type rejects with a TypeError, one out of range with a RangeError, with Node's codes;
+ *   functions that give no promise throw them;
+ * - when the process or the worker thread ends, blocked calls are interrupted. What no signal can interrupt is an ioctl,
+ *   a read or a close in which the driver waits uninterruptibly: that call goes on in the kernel. The end waits up to
+ *   500 ms for it (`process.exit()` does not wait) and leaves its thread behind, which closes the descriptors later.
  */
 
 /** What the addon rejects with; `lib/binding` adds `code` and a message in Node's form before anyone else sees it. */
@@ -92,6 +98,8 @@ export interface NativeMockKernel extends NativeKernel {
  * TypeScript can decide and explain each (uAPI §1.9, §1.10); every step's descriptor belongs to this object.
  */
 export interface NativeDevice {
+  /* Each of the opening steps is done once; again is EALREADY. A request for which nothing was opened is EBADF. */
+
   /* Group path. */
   openContainer(path: string): Promise<void>;
   containerApiVersion(): Promise<number>;
@@ -140,7 +148,10 @@ export interface NativeDevice {
   pread(offset: bigint, length: number): Promise<Uint8Array>;
   /** pwrite at an absolute offset of the device fd; gives the bytes written. */
   pwrite(offset: bigint, data: Uint8Array): Promise<number>;
-  /** Any ioctl on the device fd, for conformance tests. `arg` is changed in place. Gives the result, or a negated errno. */
+  /**
+   * Any ioctl on the device fd, for conformance tests. `arg` is changed in place; a BigInt is passed as it is, also
+   * when the request takes a pointer. Gives the result, or a negated errno. A descriptor in the answer is nobody's.
+   */
   rawIoctl(request: number, arg: Uint8Array | bigint): Promise<number>;
 
   /** Closes data fds last-opened first, then device, group, container, iommufd; then ends the thread. */
@@ -149,9 +160,12 @@ export interface NativeDevice {
 
 /** A migration data fd: one save or load session (uAPI §2.3, §2.4). */
 export interface NativeDataFd {
-  /** One read(2). An empty array means that the kernel returned 0; ENOMSG rejects with that code. */
+  /**
+   * One read(2) of at most `max` bytes and at most 1 MiB, into fresh memory. An empty array means that the kernel
+   * returned 0; ENOMSG rejects with that code.
+   */
   read(max: number): Promise<Uint8Array>;
-  /** One write(2); gives the bytes the driver took, which may be fewer (pds). */
+  /** One write(2) of at most 64 MiB, which are copied; gives the bytes the driver took, which may be fewer (pds). */
   write(data: Uint8Array): Promise<number>;
   /** VFIO_MIG_GET_PRECOPY_INFO with flags 0; `flags` is the kernel's echo or answer. */
   precopyInfo(): Promise<{
@@ -159,7 +173,10 @@ export interface NativeDataFd {
     readonly initialBytes: bigint;
     readonly dirtyBytes: bigint;
   }>;
-  /** Interrupts the call that is running or queued: it rejects with `ERR_CANCELED`. The fd stays usable. */
+  /**
+   * Ends the calls that are running or queued, a transfer included, with `ERR_CANCELED`. One that the driver has done
+   * already keeps its result. The fd stays usable.
+   */
   cancel(): void;
   close(): Promise<void>;
 }

@@ -1,5 +1,6 @@
 /** How a process, a worker thread and an object end while calls are in the kernel. */
 import { expect, test } from 'vitest';
+import { addonPath } from '../../lib/binding/index.ts';
 import { Fifo, runProgram } from './helpers.ts';
 
 /** A bound that no blocked call meets by chance, on a loaded machine. */
@@ -85,12 +86,47 @@ test('terminate() of a worker during blocked calls returns, and the descriptors 
      for (let i = 0; i < 5; i++) times.push(await run());
      go();
      console.log(JSON.stringify({ times, leaked: count() - before }));`,
-    { path: fifo.path, addon: (await import('../../lib/binding/index.ts')).addonPath() },
+    { path: fifo.path, addon: addonPath() },
   );
   expect(ended).toMatchObject({ code: 0, err: '' });
   const { times, leaked } = JSON.parse(ended.out.split('\n')[1] ?? '');
   expect(leaked).toBe(0);
   for (const time of times) expect(time).toBeLessThan(SOON_MS);
+});
+
+test('terminate() of a worker at any moment of a busy one', async () => {
+  const ended = await runProgram(
+    `const fs = require('node:fs');
+     const { Worker } = require('node:worker_threads');
+     const program = 'const { workerData: w, parentPort } = require("node:worker_threads");' +
+       'const binding = require(w.addon).create((errno, code) => Object.assign(new Error(code), { errno, code }));' +
+       'const kernel = binding.linuxKernel();' +
+       'const loop = async (ask) => { for (;;) await ask(); };' +
+       'for (let i = 0; i < 4; i++) {' +
+       '  const device = kernel.createDevice();' +
+       '  device.openCdev("/dev/zero").then(() => loop(() => device.pread(0n, 1 << 20)));' +
+       '}' +
+       'loop(() => kernel.readdir("/dev"));' +
+       'loop(() => kernel.readFile("/does/not/exist", 1).catch(() => 0));' +
+       'loop(() => binding.startTransfer({ source: { kind: "raw", fd: w.fd }, sink: { kind: "none" }, stream: 0, phase: null, offset: 0n, crc: 0, limit: 100000n }).result);' +
+       'loop(async () => { const d = kernel.createDevice(); await d.openGroup("/dev/null"); d.close(); });' +
+       'parentPort.postMessage("busy");';
+     const fd = fs.openSync('/dev/zero', 'r');
+     const run = async (ms) => {
+       const worker = new Worker(program, { eval: true, workerData: { addon: args.addon, fd } });
+       await new Promise((done, failed) => { worker.once('message', done); worker.once('error', failed); });
+       await new Promise((done) => setTimeout(done, ms));
+       await worker.terminate();
+     };
+     const count = () => fs.readdirSync('/proc/self/fd').length;
+     await run(10);
+     const before = count();
+     for (let i = 0; i < 20; i++) await run(i);
+     go();
+     console.log(count() - before);`,
+    { addon: addonPath() },
+  );
+  expect(ended).toMatchObject({ code: 0, signal: null, err: '', out: 'go\n0\n' });
 });
 
 test('process.exit() while a worker is in a blocked read', async () => {
@@ -105,7 +141,7 @@ test('process.exit() while a worker is in a blocked read', async () => {
      const worker = new Worker(program, { eval: true, workerData: { addon: args.addon, fd } });
      await new Promise((done, failed) => { worker.once('message', done); worker.once('error', failed); });
      setTimeout(() => { go(); process.exit(9); }, 50);`,
-    { path: fifo.path, addon: (await import('../../lib/binding/index.ts')).addonPath() },
+    { path: fifo.path, addon: addonPath() },
   );
   expect(ended).toMatchObject({ code: 9, signal: null, err: '' });
   expect(ended.ms).toBeLessThan(SOON_MS);
