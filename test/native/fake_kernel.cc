@@ -151,4 +151,8 @@ std::string ErrorOf(const vfm::TransferOutcome& outcome) {
   return outcome.error.code ? outcome.error.code : std::to_string(outcome.error.error);
 }
 
+std::string SyscallOf(const vfm::TransferOutcome& outcome) {
+  return outcome.error.syscall ? outcome.error.syscall : "";
+}
+
 }  // namespace fake

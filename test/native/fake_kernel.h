@@ -92,6 +92,8 @@ Bytes Frame(const FrameSpec& frame);
 
 // "" when ok, else the error's code or the errno's number.
 std::string ErrorOf(const vfm::TransferOutcome& outcome);
+// "" when the error has none.
+std::string SyscallOf(const vfm::TransferOutcome& outcome);
 
 }  // namespace fake
 

@@ -151,13 +151,13 @@ TEST(faults_read_errors) {
     CHECK(!outcome.ok);
     CHECK_EQ(outcome.error.error, error);
     CHECK(outcome.error.code == nullptr);
-    CHECK(std::string(outcome.error.syscall) == "read");
+    CHECK_EQ(SyscallOf(outcome), "read");
     CHECK(outcome.error.side == TransferSide::kSource);
     CHECK(outcome.error.bytes <= source.data.size());
   }
 }
 
-// A source of this process has no temporary end.
+// Nothing was taken from the stream yet, so reading again is safe; writing again is not, see below.
 TEST(faults_eintr_is_repeated_on_reads) {
   Kernel source;
   source.data = Pattern(100);
@@ -187,7 +187,7 @@ TEST(faults_no_write_follows_a_failed_one) {
       const TransferOutcome outcome = Load(content, target);
       CHECK(!outcome.ok);
       CHECK_EQ(outcome.error.error, error);
-      CHECK(std::string(outcome.error.syscall) == "write");
+      CHECK_EQ(SyscallOf(outcome), "write");
       CHECK(outcome.error.side == TransferSide::kSink);
       CHECK_EQ(outcome.error.bytes, nth * kMiB);
       CHECK_EQ(target.writes.load(), nth + 1);
