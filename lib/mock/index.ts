@@ -131,7 +131,15 @@ function create(text: string, label: string, stateDir: string | undefined): Nati
     return loadBinding().mockKernel(library, text, stateDir === undefined ? null : resolve(stateDir));
   } catch (cause) {
     if (cause instanceof TypeError) throw cause;
-    throw refused(label, (cause as Error).message, cause);
+    const why = (cause as Error).message;
+    // About the library, not about the scenario.
+    if (why.includes(library)) {
+      throw new VfioMigrateError('addon-missing', why, {
+        remedy: 'build it with the addon: npm run build:native',
+        cause,
+      });
+    }
+    throw refused(label, why, cause);
   }
 }
 
@@ -153,7 +161,13 @@ class Host implements MockHost {
   }
 
   control<T = Record<string, unknown>>(request: { readonly op: string; readonly [key: string]: unknown }): T {
-    return JSON.parse(this.kernel.control(toJson(request))) as T;
+    let answer: string;
+    try {
+      answer = this.kernel.control(toJson(request));
+    } catch (cause) {
+      throw controlError(request.op, cause as Error);
+    }
+    return JSON.parse(answer) as T;
   }
 
   log(): MockLog {
@@ -215,6 +229,16 @@ class Host implements MockHost {
 
   close(): Promise<void> {
     return this.kernel.close();
+  }
+}
+
+/** The mock refuses with a document of one member: its sentence. Other errors are the addon's. */
+function controlError(op: string, cause: Error): Error {
+  try {
+    const { error } = JSON.parse(cause.message) as { error: string };
+    return new Error(`the mock refuses '${op}': ${error}`, { cause });
+  } catch {
+    return cause;
   }
 }
 

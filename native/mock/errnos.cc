@@ -1,4 +1,4 @@
-#include "errnos.h"
+#include "mock/errnos.h"
 
 #include <cerrno>
 

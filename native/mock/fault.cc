@@ -1,8 +1,8 @@
-#include "fault.h"
+#include "mock/fault.h"
 
 #include <algorithm>
 
-#include "reader.h"
+#include "mock/reader.h"
 #include "vfio/uapi.h"
 
 namespace vfm::mock {

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "json.h"
-#include "log.h"
-#include "scenario.h"
+#include "mock/json.h"
+#include "mock/log.h"
+#include "mock/scenario.h"
 
 namespace vfm::mock {
 

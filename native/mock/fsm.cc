@@ -1,4 +1,4 @@
-#include "fsm.h"
+#include "mock/fsm.h"
 
 #include "vfio/uapi.h"
 

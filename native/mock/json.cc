@@ -1,4 +1,4 @@
-#include "json.h"
+#include "mock/json.h"
 
 #include <cstdio>
 

@@ -1,13 +1,13 @@
-#include "log.h"
+#include "mock/log.h"
 
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <string_view>
 
-#include "errnos.h"
-#include "fsm.h"
-#include "wait.h"
+#include "mock/errnos.h"
+#include "mock/fsm.h"
+#include "mock/wait.h"
 
 namespace vfm::mock {
 

@@ -8,7 +8,7 @@
 #include <optional>
 #include <string>
 
-#include "json.h"
+#include "mock/json.h"
 
 namespace vfm::mock {
 

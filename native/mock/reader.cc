@@ -1,10 +1,10 @@
-#include "reader.h"
+#include "mock/reader.h"
 
 #include <algorithm>
 #include <charconv>
 
-#include "errnos.h"
-#include "scenario.h"
+#include "mock/errnos.h"
+#include "mock/scenario.h"
 
 namespace vfm::mock {
 

@@ -1,12 +1,13 @@
-#include "scenario.h"
+#include "mock/scenario.h"
 
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
 
-#include "fault.h"
-#include "fsm.h"
-#include "reader.h"
+#include "mock/content.h"
+#include "mock/fault.h"
+#include "mock/fsm.h"
+#include "mock/reader.h"
 
 namespace vfm::mock {
 
@@ -119,7 +120,8 @@ void ReadMigration(const Value& value, const std::string& pointer, MigrationKnob
   if (const Value* flags = r.Any("flags")) m.flags = ReadFlags(*flags, r.At("flags"));
   r.Bool("dirty_logging", m.dirty_logging);
   r.Bool("refuse_second_log_start", m.refuse_second_log_start);
-  r.Uint("size", m.size, 1ull << 50);
+  if (r.Uint("size", m.size, 1ull << 50) && m.size < kImageHeader)
+    r.Fail("size", "a saved state has a header of " + std::to_string(kImageHeader) + " bytes");
   r.Uint("seed", m.seed);
   r.String("model", m.model);
   if (m.model.size() > 31) r.Fail("model", "longer than 31 bytes");

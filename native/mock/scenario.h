@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "json.h"
+#include "mock/json.h"
 
 namespace vfm::mock {
 

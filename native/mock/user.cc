@@ -1,4 +1,4 @@
-#include "user.h"
+#include "mock/user.h"
 
 #include <sys/uio.h>
 #include <unistd.h>

@@ -1,4 +1,4 @@
-#include "wait.h"
+#include "mock/wait.h"
 
 #include <linux/futex.h>
 #include <sys/syscall.h>
