@@ -63,15 +63,42 @@ interface Failing {
 
 async function fail(error: VfioMigrateError, how: Failing): Promise<number> {
   const exit = how.exit ?? error.exitCode;
-  if (how.json) {
-    const head = documentHead('error', how.mock);
-    const about = how.command === undefined ? {} : { command: how.command };
-    return await print(json({ ...head, ...about, ...error.toJSON(), exit }), exit);
-  }
-  const text = errorText(error, how.messages.paint, how.messages.verbose);
-  const [first, ...more] = text;
-  how.messages.insist([first, ...(how.mock === undefined ? [] : [`mock: ${how.mock}`]), ...more].join('\n'));
+  if (how.json) return await print(errorDocument(error, how, exit), exit);
+  how.messages.insist(errorLines(error, how));
   return exit;
+}
+
+function errorDocument(error: VfioMigrateError, { mock, command }: Failing, exit: number): string {
+  const about = command === undefined ? {} : { command };
+  return json({ ...documentHead('error', mock), ...about, ...error.toJSON(), exit });
+}
+
+function errorLines(error: VfioMigrateError, { messages, mock }: Failing): string {
+  const [first, ...more] = errorText(error, messages.paint, messages.verbose);
+  return [first, ...(mock === undefined ? [] : [`mock: ${mock}`]), ...more].join('\n');
+}
+
+/**
+ * A bug must not end a command in silence: an exception that escapes every catch, or an answer that never comes while
+ * nothing is left to wait for. Says so at once, with what is known of the devices, and ends with exit code 1. Gives
+ * the function that ends the watch.
+ */
+function watchBugs(scope: Scope, failing: () => Failing): () => void {
+  const bug = (thrown: unknown) => {
+    const error = asError(thrown, null);
+    const how = failing();
+    scope.leave('vfio-migrate: stopped by a bug in this program');
+    if (how.json) writeMessage(1, errorDocument(error, how, error.exitCode));
+    else how.messages.insist(errorLines(error, how));
+    process.exit(error.exitCode);
+  };
+  const starved = () => bug(new Error('an answer never came, and nothing is left to wait for'));
+  process.once('uncaughtException', bug);
+  process.once('beforeExit', starved);
+  return () => {
+    process.off('uncaughtException', bug);
+    process.off('beforeExit', starved);
+  };
 }
 
 /** The members that every document starts with. */
@@ -94,13 +121,8 @@ async function execute(
     first: (signal) => scope.unwind(signal),
     last: (signal) => scope.leave(`vfio-migrate: ${signal} again: leaving`),
   });
-  const crash = (thrown: unknown) => {
-    scope.leave(errorText(asError(thrown, null), messages.paint, messages.verbose).join('\n'));
-    process.exit(1);
-  };
-  // What escapes every catch is a bug; the device is told of all the same.
-  process.once('uncaughtException', crash);
   const failing = () => ({ json: options.json === true, messages, command: spec.name, mock: scope.mock });
+  const unwatch = watchBugs(scope, failing);
   let result: CommandResult;
   try {
     refuseJsonBesideBytes(spec, options);
@@ -110,6 +132,7 @@ async function execute(
     const { received } = signals;
     await scope.close();
     signals.dispose();
+    unwatch();
     const error = asError(thrown, received);
     if (received === null) return await fail(error, failing());
     const exit = await fail(error, { ...failing(), exit: signalExit(received) });
@@ -118,6 +141,7 @@ async function execute(
   }
   await scope.close();
   signals.dispose();
+  unwatch();
   return await present(spec, options, result, scope.mock, messages);
 }
 
