@@ -4,6 +4,7 @@
  */
 import { path, requestOpensSession } from '../protocol/path.ts';
 import { Capability, type CapabilityName, stateName, stateOf } from '../protocol/states.ts';
+import { COMPAT_ADAPTERS } from './compat.ts';
 
 export const VECTOR_FORMAT = 'vfio-migrate/spec-vectors/1';
 
@@ -23,6 +24,7 @@ type Adapter = (input: never) => Outcome;
 /** One row for each rule that this library has. Vectors of other rules are left out, and counted as that. */
 const ADAPTERS: Readonly<Record<string, Adapter>> = {
   fsm,
+  ...COMPAT_ADAPTERS,
 };
 
 /** K-2: the states on the way, and whether the answer carries a data fd. STOP_COPY is implied in `flags`. */
