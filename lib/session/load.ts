@@ -154,7 +154,8 @@ const VERDICTS: Readonly<Record<string, NonNullable<ReturnType<Verdict>>>> = {
   EFAULT: rejects('the bytes do not fit this device: its driver checks model, version or size first'),
   EINVAL: rejects('the driver says that the state is incomplete or not for this device'),
   ENODEV: rejects('the driver says that the state comes from another kind of device, or the device is gone'),
-  EOPNOTSUPP: rejects('the stream has a mandatory part that this driver does not know'),
+  // Node's name for EOPNOTSUPP.
+  ENOTSUP: rejects('the stream has a mandatory part that this driver does not know'),
   ENOMEM: tooLarge('the state is larger than the device takes, or the kernel has no memory'),
   ENOSPC: tooLarge('the state is larger than the device takes'),
 };

@@ -1,14 +1,14 @@
 /** Reset: the one way out of ERROR, and out of an unfinished load. */
 import type { OpenDevice } from '../device/types.ts';
 import { stateName, VfioMigrateError } from '../protocol/index.ts';
-import { recover, stateOrNull } from './transition.ts';
+import { errnoInfo, stateOrNull, tryReset } from './transition.ts';
 
 export interface ResetReport {
   readonly device: string;
   readonly mock?: string;
-  /** State before, or `unknown` where the device did not answer. */
-  readonly stateFound: string;
-  readonly stateAfter: string;
+  /** State before, `unknown` where the device did not answer, null for a device that has no migration states. */
+  readonly stateFound: string | null;
+  readonly stateAfter: string | null;
 }
 
 /**
@@ -16,19 +16,51 @@ export interface ResetReport {
  * keeps its registers, uAPI §5). Throws `reset-failed`.
  */
 export async function resetDevice(device: OpenDevice): Promise<ResetReport> {
-  const { address } = device.facts;
+  const about = {
+    device: device.facts.address,
+    ...(device.host.mock === undefined ? {} : { mock: device.host.mock }),
+  };
+  if (!(await migrates(device))) {
+    await resetPlain(device);
+    return { ...about, stateFound: null, stateAfter: null };
+  }
   const found = await stateOrNull(device);
-  const after = await recover(device, 'reset', { arcs: [] });
-  if (after.stateAfter !== 'RUNNING') {
-    throw new VfioMigrateError('reset-failed', `${address}: ${after.recovery}`, {
-      device: address,
+  const { ok, after } = await tryReset(device);
+  if (!ok) {
+    throw new VfioMigrateError('reset-failed', `${about.device}: ${after.recovery}`, {
+      device: about.device,
       ...after,
     });
   }
   return {
-    device: address,
-    ...(device.host.mock === undefined ? {} : { mock: device.host.mock }),
+    ...about,
     stateFound: found === null ? 'unknown' : stateName(found),
     stateAfter: after.stateAfter,
   };
+}
+
+/** False only where the driver says that it has no migration; a device that does not answer gets the full treatment. */
+async function migrates(device: OpenDevice): Promise<boolean> {
+  try {
+    await device.migration();
+    return true;
+  } catch (error) {
+    return !(error instanceof VfioMigrateError && error.code === 'no-migration-support');
+  }
+}
+
+async function resetPlain(device: OpenDevice): Promise<void> {
+  try {
+    await device.reset();
+  } catch (error) {
+    const errno = errnoInfo(error);
+    if (errno === undefined) throw error;
+    const { address } = device.facts;
+    throw new VfioMigrateError('reset-failed', `${address}: reset failed: ${errno.code}`, {
+      device: address,
+      errno,
+      remedy: 'Unbind the device and bind it again, or see the kernel log (dmesg).',
+      cause: error,
+    });
+  }
 }

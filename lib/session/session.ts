@@ -2,7 +2,7 @@
 import type { DeviceFacts, OpenDevice } from '../device/types.ts';
 import { State, stateName, VfioMigrateError } from '../protocol/index.ts';
 import { settling } from './plan.ts';
-import { recover, type SlowArc, type Trail, transition } from './transition.ts';
+import { type SlowArc, type Trail, transition, tryReset } from './transition.ts';
 
 export interface Progress {
   /** Driver bytes moved so far. */
@@ -86,8 +86,8 @@ export async function settle(device: OpenDevice, options: SessionOptions, trail:
       },
     );
   }
-  const after = await recover(device, 'reset', trail);
-  if (after.stateAfter !== 'RUNNING') {
+  const { ok, after } = await tryReset(device);
+  if (!ok) {
     throw new VfioMigrateError('reset-failed', `${address} was found in ${name} and could not be reset`, {
       device: address,
       ...after,

@@ -139,8 +139,8 @@ export interface Aftermath {
  * what the table does not allow, never resets unless told to: a reset erases the state of a guest's device (K-6).
  */
 export async function recover(device: OpenDevice, recovery: Recovery, trail: Trail): Promise<Aftermath> {
+  if (recovery === 'reset') return (await tryReset(device)).after;
   const found = await stateOrNull(device);
-  if (recovery === 'reset') return resetAfter(device, found);
   const name = found === null ? 'unknown' : stateName(found);
   if (recovery === 'none' || found === recovery) {
     const done = found === recovery ? `the device is in ${name}` : 'nothing was tried';
@@ -184,29 +184,26 @@ export async function requestFailed(device: OpenDevice, error: unknown): Promise
   );
 }
 
-async function resetAfter(device: OpenDevice, found: number | null): Promise<Aftermath> {
+/** VFIO_DEVICE_RESET, and where that left the device. `ok`: the kernel did it, and the device is in RUNNING. */
+export async function tryReset(
+  device: OpenDevice,
+): Promise<{ readonly ok: boolean; readonly after: Aftermath }> {
+  let error: unknown = null;
   try {
     await device.reset();
-  } catch (error) {
-    const now = (await stateOrNull(device)) ?? found;
-    return {
-      stateAfter: now === null ? 'unknown' : stateName(now),
-      recovery: `reset failed${reason(error)}`,
-      remedy: 'Reset or unbind the device before anything uses it; its contents are undefined.',
-    };
+  } catch (caught) {
+    error = caught;
   }
   const now = await stateOrNull(device);
-  return now === State.RUNNING
-    ? {
-        stateAfter: 'RUNNING',
-        recovery: 'reset',
-        remedy: 'The device is usable again; what it held is gone.',
-      }
-    : {
-        stateAfter: now === null ? 'unknown' : stateName(now),
-        recovery: 'reset, but the device is not in RUNNING',
-        remedy: 'Reset or unbind the device before anything uses it; its contents are undefined.',
-      };
+  const stateAfter = now === null ? 'unknown' : stateName(now);
+  if (error === null && now === State.RUNNING) {
+    const remedy = 'The device is usable again; what it held is gone.';
+    return { ok: true, after: { stateAfter, recovery: 'reset', remedy } };
+  }
+  const recovery =
+    error === null ? 'reset, but the device is not in RUNNING' : `reset failed${reason(error)}`;
+  const remedy = 'Reset or unbind the device before anything uses it; its contents are undefined.';
+  return { ok: false, after: { stateAfter, recovery, remedy } };
 }
 
 function remedyFor(state: number | null, wanted: Recovery): string {

@@ -1,5 +1,5 @@
 /** `vfio-migrate reset DEV` */
-import { resetDevice } from '../../session/reset.ts';
+import { type ResetReport, resetDevice } from '../../session/reset.ts';
 import { refusePfInUse } from '../../session/session.ts';
 import type { CommandContext, CommandResult } from '../context.ts';
 import { findDevice, withDevice } from '../devices.ts';
@@ -13,7 +13,11 @@ export async function run(context: CommandContext): Promise<CommandResult> {
     document: { ...report },
     text: keyValues([
       ['reset', report.device],
-      ['device state', `found ${report.stateFound}, now ${report.stateAfter}`],
+      ['device state', stateLine(report)],
     ]),
   };
+}
+
+function stateLine({ stateFound, stateAfter }: ResetReport): string {
+  return stateAfter === null ? 'it has no migration states' : `found ${stateFound}, now ${stateAfter}`;
 }
