@@ -145,30 +145,27 @@ int Close(void* ctx, int fd) {
 // as it was.
 class LostAnswer {
  public:
-  LostAnswer(Mock& mock, const FilePtr& file, unsigned long request, uintptr_t arg)
-      : mock_(mock), request_(file == nullptr ? 0 : request), arg_(arg) {
-    if (request == uapi::kDeviceFeature) known_ = CopyFromUser(&before_, arg, sizeof before_);
+  // `head`: of a VFIO_DEVICE_FEATURE, else zeros. Nothing beyond what its argsz covers is looked at.
+  LostAnswer(Mock& mock, unsigned long request, const uapi::DeviceFeature& head, uintptr_t arg)
+      : mock_(mock), request_(request), state_arg_(arg + sizeof head) {
+    constexpr uint32_t kSetState = uapi::kFeatureSet | uapi::kFeatureMigDeviceState;
+    sets_state_ = head.flags == kSetState && head.argsz >= sizeof head + sizeof before_ &&
+                  CopyFromUser(&before_, state_arg_, sizeof before_);
   }
   void Undo(int64_t result) {
     if (request_ == uapi::kGroupGetDeviceFd) mock_.fds.Remove(static_cast<int>(result));
-    constexpr uint32_t kSetState = uapi::kFeatureSet | uapi::kFeatureMigDeviceState;
-    if (request_ != uapi::kDeviceFeature || !known_ || before_.head.flags != kSetState) return;
-    Layout now;
-    if (!CopyFromUser(&now, arg_, sizeof now)) return;
-    if (now.state.data_fd >= 0) mock_.fds.Remove(now.state.data_fd);
-    CopyToUser(arg_, &before_, sizeof before_);
+    uapi::FeatureMigState now;
+    if (!sets_state_ || !CopyFromUser(&now, state_arg_, sizeof now)) return;
+    if (now.data_fd >= 0) mock_.fds.Remove(now.data_fd);
+    CopyToUser(state_arg_, &before_, sizeof before_);
   }
 
  private:
-  struct Layout {
-    uapi::DeviceFeature head;
-    uapi::FeatureMigState state;
-  };
   Mock& mock_;
   const unsigned long request_;
-  const uintptr_t arg_;
-  Layout before_{};
-  bool known_ = false;
+  const uintptr_t state_arg_;
+  bool sets_state_ = false;
+  uapi::FeatureMigState before_{};
 };
 
 int Ioctl(void* ctx, int fd, unsigned long request, uintptr_t arg) {
@@ -181,7 +178,7 @@ int Ioctl(void* ctx, int fd, unsigned long request, uintptr_t arg) {
   uapi::DeviceFeature head{};
   if (call.fd_kind == "device" && request == uapi::kDeviceFeature) CopyFromUser(&head, arg, sizeof head);
   call.request = RequestName(call.fd_kind, request, head.flags);
-  LostAnswer lost(mock, file, request, arg);
+  LostAnswer lost(mock, request, head, arg);
   return static_cast<int>(Run(
       mock, call,
       [&](uint64_t) -> int64_t { return file == nullptr ? -EBADF : file->Ioctl(call, request, arg); },

@@ -11,15 +11,20 @@ namespace vfm::mock {
 
 namespace {
 
-// False only when the kernel says that the memory is not there. Where a sandbox forbids the system call,
-// pointers are believed: the caller is our own addon.
-bool Vm(bool write, void* local, uintptr_t remote, size_t n) {
+enum class Answer { Yes, Fault, Unknown };
+
+Answer Ask(bool write, void* local, uintptr_t remote, size_t n) {
   iovec here{local, n};
   iovec there{reinterpret_cast<void*>(remote), n};
   ssize_t r = write ? process_vm_writev(getpid(), &here, 1, &there, 1, 0)
                     : process_vm_readv(getpid(), &here, 1, &there, 1, 0);
-  if (r >= 0) return static_cast<size_t>(r) == n;
-  return errno != EFAULT;
+  if (r >= 0) return static_cast<size_t>(r) == n ? Answer::Yes : Answer::Fault;
+  return errno == EFAULT ? Answer::Fault : Answer::Unknown;
+}
+
+// Where a sandbox forbids the system call, pointers are believed: the caller is our own addon.
+bool Vm(bool write, void* local, uintptr_t remote, size_t n) {
+  return Ask(write, local, remote, n) != Answer::Fault;
 }
 
 bool Plausible(uintptr_t p, size_t n) {
@@ -58,13 +63,23 @@ bool UserCanWrite(void* p, size_t n) {
   return n == 0 || (Plausible(at, n) && Vm(true, &byte, at, 1) && Vm(true, &byte, at + n - 1, 1));
 }
 
+// Reads beyond the string's end, in steps that stay in a page: so only through the kernel, never in the open.
 int StringFromUser(std::string& to, uintptr_t from, size_t max) {
   to.clear();
+  if (!Plausible(from, 1)) return -EFAULT;
   while (to.size() < max) {
-    // Up to the end of a page, so that a string just before unmapped memory can be read.
     char chunk[256];
-    size_t n = std::min({sizeof chunk, max - to.size(), 4096 - (from + to.size()) % 4096});
-    if (!CopyFromUser(chunk, from + to.size(), n)) return -EFAULT;
+    uintptr_t at = from + to.size();
+    size_t n = std::min({sizeof chunk, max - to.size(), 4096 - at % 4096});
+    Answer answer = Ask(false, chunk, at, n);
+    if (answer == Answer::Fault) return -EFAULT;
+    if (answer == Answer::Unknown) {
+      const char* text = reinterpret_cast<const char*>(at);
+      size_t length = strnlen(text, max - to.size());
+      bool fits = length < max - to.size();
+      to.append(text, length);
+      return fits ? 0 : -EINVAL;
+    }
     size_t length = strnlen(chunk, n);
     to.append(chunk, length);
     if (length < n) return 0;
