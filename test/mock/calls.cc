@@ -16,7 +16,7 @@ using namespace calls;
 
 namespace {
 
-constexpr uint32_t kStop = uapi::kStateStop, kRunning = uapi::kStateRunning, kStopCopy = uapi::kStateStopCopy,
+constexpr uint32_t kStop = uapi::kStateStop, kStopCopy = uapi::kStateStopCopy,
                    kResuming = uapi::kStateResuming, kPreCopy = uapi::kStatePreCopy;
 const auto kNowhere = reinterpret_cast<void*>(8);
 
@@ -302,7 +302,6 @@ TEST(MockTree) {
   CHECK_EQ(k.Write(attribute, "y", 1), -EBUSY);
   k.Close(attribute);
   CHECK(k.NoFds());
-  (void)kRunning;
 }
 
 TEST(MockFaultAfterTakesTheAnswerAway) {

@@ -191,23 +191,6 @@ test('DMA logging: arguments', async () => {
   expect(await report(0n, 4096n, 4096n)).toBe('EOPNOTSUPP');
 });
 
-test('feature 12 turns the echo of flags off until the last close', async () => {
-  const h = host('cdev');
-  let device = await openCdev(h, 1);
-  const echo = async () => {
-    const save = await session(device, 6);
-    const { flags } = await save.precopyInfo();
-    await device.setState(2);
-    return flags;
-  };
-  expect(await echo()).toBe(0);
-  expect(await feature(device, SET | 12)).toBe('ok');
-  expect(await echo()).toBe(0);
-  await device.close();
-  device = await openCdev(h, 1);
-  expect(await echo()).toBe(0);
-});
-
 test('GET_INFO: mtty writes 16 bytes, vfio-pci as many as there is room for', async () => {
   const h = host('mtty');
   const mtty = await open(h, MTTY, 0);

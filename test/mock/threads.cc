@@ -70,6 +70,25 @@ TEST(MockReadBlocksUntilASignal) {
   k.Close(device);
 }
 
+TEST(MockReadTakesItsTimeAndHonoursNonblock) {
+  Kernel k(Nic(R"("read_delay_ms":40,"bandwidth":"1MiB","block_read_at":65536,"honours_nonblock":true)"));
+  int device = k.OpenDevice(kNic, 21), fd = k.Set(device, kStopCopy);
+  std::vector<char> buf(65536);
+  auto start = Clock::now();
+  CHECK_EQ(k.Read(fd, buf.data(), buf.size()), 65536);
+  // 40 ms, and a sixteenth of a second for the bytes.
+  CHECK(Ms(start) >= 100);
+  CHECK_EQ(k.Fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+  CHECK_EQ(k.Read(fd, buf.data(), buf.size()), -EAGAIN);
+  k.Close(fd);
+  k.Control(R"({"op":"set-knobs","device":"0000:65:00.2","knobs":{"migration":{"write_delay_ms":10000}}})");
+  CHECK_EQ(k.Reset(device), 0);
+  fd = k.Set(device, kResuming);
+  CHECK_EQ(Interrupted(10, [&] { return k.Write(fd, buf.data(), buf.size()); }), -EINTR);
+  k.Close(fd);
+  k.Close(device);
+}
+
 TEST(MockTransitionIsInterruptibleOnlyWhereTheDriverSaysSo) {
   Kernel stubborn(Nic(R"("delay_ms":100)"));
   int device = stubborn.OpenDevice(kNic, 21);
