@@ -1,19 +1,7 @@
 /** VFIO_DEVICE_FEATURE: order of checks and errnos (uAPI §1.3 to §1.6), on mtty and on a plain PCI device. */
 import { expect, test } from 'vitest';
 import type { NativeDevice } from '../../lib/binding/types.ts';
-import {
-  errnoOf,
-  feature,
-  GET,
-  host,
-  open,
-  openCdev,
-  PROBE,
-  result,
-  SET,
-  session,
-  words,
-} from './helpers.ts';
+import { errnoOf, feature, GET, host, open, PROBE, result, SET, session, words } from './helpers.ts';
 
 const MTTY = '83b8f4f2-509f-382f-3c1e-e6bfe0fa1001';
 const BOTH = GET | SET;
