@@ -38,7 +38,7 @@ export function adaptSource(source: Descriptor, list: ParameterList, target: Des
 
 /** Null: there is no value that both sides take. The value itself: nothing has to be done. */
 function adaptedValue(own: Param, from: string, other: Param | undefined, target: Descriptor): string | null {
-  if (other === undefined) return own.off;
+  if (other === undefined) return target.undescribed.has(own.name) ? null : own.off;
   if (wireType(own.type) !== wireType(other.type)) return null;
   const takes = (param: Param, value: string): boolean =>
     param.allowed === null || value === param.off || isAllowed(param.allowed, value);

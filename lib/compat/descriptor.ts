@@ -76,6 +76,9 @@ export interface Descriptor {
   readonly defaultOrigin: string;
 }
 
+/** Of a document that came from nowhere in particular. */
+const DEFAULT_ORIGIN = 'file';
+
 const KNOWN: ReadonlySet<string> = new Set([
   ...[
     'schema',
@@ -106,7 +109,7 @@ const KNOWN: ReadonlySet<string> = new Set([
  * A parsed JSON document to a descriptor. `origin` is where the document came from, for facts that name no origin of
  * their own. Throws {@link MetadataError} for the first fault in it.
  */
-export function parseDescriptor(document: unknown, origin = 'file'): Descriptor {
+export function parseDescriptor(document: unknown, origin = DEFAULT_ORIGIN): Descriptor {
   const object = asObject(document as Json, '');
   checkSchema(object, DESCRIPTOR_FORMAT);
   checkRequires(object, '');
@@ -241,12 +244,13 @@ export function isUnreadable(subject: Subject): subject is Unreadable {
 }
 
 /** {@link parseDescriptor} for a question: a fault in the metadata is part of the answer, not an exception. */
-export function describeSubject(document: unknown, origin = 'file'): Subject {
+export function describeSubject(document: unknown, origin = DEFAULT_ORIGIN): Subject {
   try {
     return parseDescriptor(document, origin);
   } catch (error) {
     if (!(error instanceof MetadataError)) throw error;
-    return { error, ...salvage(document), defaultOrigin: origin };
+    const named = origin === DEFAULT_ORIGIN ? error : error.in(origin);
+    return { error: named, ...salvage(document), defaultOrigin: origin };
   }
 }
 

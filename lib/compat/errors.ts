@@ -63,12 +63,15 @@ function placeText({ file, pointer, line, column }: Place): string {
 }
 
 const SHOWN = 80;
+const HIDDEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u;
+const ALL_HIDDEN = new RegExp(HIDDEN, 'gu');
 
 /** Text from a document for a message: at most 80 characters, control and format characters escaped. */
 export function shown(text: string): string {
+  if (text.length <= SHOWN && !HIDDEN.test(text)) return text;
   const chars = [...text];
   const cut = chars.length > SHOWN ? `${chars.slice(0, SHOWN - 1).join('')}…` : text;
-  return cut.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu, (char) => {
+  return cut.replace(ALL_HIDDEN, (char) => {
     const code = char.codePointAt(0)!;
     return code > 0xffff ? `\\u{${code.toString(16)}}` : `\\u${code.toString(16).padStart(4, '0')}`;
   });

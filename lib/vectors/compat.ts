@@ -53,6 +53,7 @@ function rule<In>(apply: (input: In) => unknown): (input: never) => Outcome {
       return { ok: apply(input as In) };
     } catch (error) {
       if (error instanceof MetadataError) return { error: error.code };
+      if (error instanceof Finding) return { error: error.message };
       throw error;
     }
   };
@@ -101,12 +102,15 @@ export const COMPAT_ADAPTERS: Readonly<Record<string, (input: never) => Outcome>
   prepare: rule(prepareVector),
 };
 
+/** A list with holes is none: nothing may be decided by it. */
 function buildList(document: Json): unknown {
   const { values, unknown } = parameterList(parseDescriptor(document));
-  // A list with holes is none: nothing may be decided by it.
-  if (unknown.length > 0) throw new TypeError(`no value is known of ${unknown.join(', ')}`);
+  if (unknown.length > 0) throw new Finding('source-value-unknown');
   return Object.fromEntries(values);
 }
+
+/** An outcome that is a finding and no metadata error. */
+class Finding extends Error {}
 
 function checkVector({ source, target }: { source: Json; target: Json }): unknown {
   const result: CheckResult = check(describeSubject(source), describeSubject(target));

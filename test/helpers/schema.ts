@@ -44,6 +44,31 @@ const CHECKS: Readonly<Record<string, Check>> = {
     typeof value !== 'number' || value <= rule ? [] : [`${at}: above ${rule}`],
   minLength: (rule: number, value, at) =>
     typeof value !== 'string' || value.length >= rule ? [] : [`${at}: too short`],
+  maxLength: (rule: number, value, at) =>
+    typeof value !== 'string' || [...value].length <= rule ? [] : [`${at}: too long`],
+  minProperties: (rule: number, value, at) =>
+    !isObject(value) || Object.keys(value).length >= rule ? [] : [`${at}: too few members`],
+  propertyNames: (rule: Schema, value, at, _schema, file) =>
+    isObject(value) ? Object.keys(value).flatMap((name) => walk(rule, name, `${at}/${name}`, file)) : [],
+  dependentRequired: (rule: Record<string, string[]>, value, at) =>
+    Object.entries(rule).flatMap(([name, needs]) =>
+      isObject(value) && name in value
+        ? needs.filter((need) => !(need in value)).map((need) => `${at}: ${need} is missing`)
+        : [],
+    ),
+  uniqueItems: (_rule: true, value, at) =>
+    !Array.isArray(value) || new Set(value.map((item) => JSON.stringify(item))).size === value.length
+      ? []
+      : [`${at}: an item twice`],
+  allOf: (rule: Schema[], value, at, _schema, file) =>
+    rule.flatMap((schema) => walk(schema, value, at, file)),
+  // A condition names only the members that it looks at, so the others are none of its business.
+  if: (rule: Schema, value, at, schema, file) => {
+    const holds = walk({ additionalProperties: true, ...rule }, value, at, file).length === 0;
+    return holds ? walk(schema.then as Schema, value, at, file) : [];
+  },
+  // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON Schema, evaluated by `if`
+  then: () => [],
   minItems: (rule: number, value, at) =>
     !Array.isArray(value) || value.length >= rule ? [] : [`${at}: too few`],
   maxItems: (rule: number, value, at) =>
