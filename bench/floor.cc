@@ -1,11 +1,12 @@
-// The floor that `npm run bench` measures against: what it costs to move a device's state between a data fd and a
-// descriptor when nothing else is done. Same mock kernel, same device, no frames, no checksums, no addon.
+// The floor that `npm run bench` measures against: what it costs to move a device's state between a data fd
+// and a descriptor when nothing else is done. Same mock kernel, same device, no frames, no checksums, no
+// addon.
 //
 //   floor save|load LIBRARY SCENARIO GROUP NAME THREADS BUFFER < in > out
 //
-// SCENARIO is a file; GROUP and NAME say which device (/dev/vfio/GROUP). `save` writes the driver's bytes to standard
-// output, `load` reads them from standard input. Prints one line to standard error: nanoseconds and bytes of the loop
-// alone, without opening the device or changing its state.
+// SCENARIO is a file; GROUP and NAME say which device (/dev/vfio/GROUP). `save` writes the driver's bytes to
+// standard output, `load` reads them from standard input. Prints one line to standard error: nanoseconds and
+// bytes of the loop alone, without opening the device or changing its state.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -55,7 +56,8 @@ struct Device {
       uint32_t argsz, flags, state;
       int32_t data_fd;
     } request{16, 2u | uapi::kFeatureSet, state, -1};
-    Must(kernel->ioctl(kernel->ctx, fd, uapi::kDeviceFeature, reinterpret_cast<uintptr_t>(&request)), "SET state");
+    Must(kernel->ioctl(kernel->ctx, fd, uapi::kDeviceFeature, reinterpret_cast<uintptr_t>(&request)),
+         "SET state");
     return request.data_fd;
   }
 };
@@ -71,11 +73,13 @@ Device Open(const char* library, const char* scenario_file, const std::string& g
   const std::string scenario{std::istreambuf_iterator<char>(file), {}};
   vfm_kernel* kernel = nullptr;
   std::array<char, 512> error{};
-  const int created = create(VFM_KERNEL_ABI, scenario.data(), scenario.size(), nullptr, &kernel, error.data(), error.size());
+  const int created =
+      create(VFM_KERNEL_ABI, scenario.data(), scenario.size(), nullptr, &kernel, error.data(), error.size());
   if (created < 0) Die(error.data(), created);
 
   auto open = [&](const std::string& path) {
-    return static_cast<int>(Must(kernel->openat(kernel->ctx, AT_FDCWD, path.c_str(), O_RDWR | O_CLOEXEC, 0), path.c_str()));
+    return static_cast<int>(
+        Must(kernel->openat(kernel->ctx, AT_FDCWD, path.c_str(), O_RDWR | O_CLOEXEC, 0), path.c_str()));
   };
   auto ioctl = [&](int fd, unsigned long request, uintptr_t arg, const char* what) {
     return static_cast<int>(Must(kernel->ioctl(kernel->ctx, fd, request, arg), what));
@@ -84,7 +88,8 @@ Device Open(const char* library, const char* scenario_file, const std::string& g
   const int group_fd = open("/dev/vfio/" + group);
   ioctl(group_fd, uapi::kGroupSetContainer, reinterpret_cast<uintptr_t>(&container), "SET_CONTAINER");
   ioctl(container, uapi::kSetIommu, uapi::kType1v2Iommu, "SET_IOMMU");
-  return {kernel, ioctl(group_fd, uapi::kGroupGetDeviceFd, reinterpret_cast<uintptr_t>(name), "GET_DEVICE_FD")};
+  return {kernel,
+          ioctl(group_fd, uapi::kGroupGetDeviceFd, reinterpret_cast<uintptr_t>(name), "GET_DEVICE_FD")};
 }
 
 using ReadFn = std::function<long(uint8_t*, size_t)>;
@@ -174,15 +179,17 @@ int main(int argc, char** argv) {
   const int data_fd = device.SetState(saving ? kStopCopy : kResuming);
   vfm_kernel* kernel = device.kernel;
 
-  const ReadFn read = saving ? ReadFn([&](uint8_t* b, size_t n) { return kernel->read(kernel->ctx, data_fd, b, n); })
-                             : ReadFn([](uint8_t* b, size_t n) { return Errno(::read(0, b, n)); });
-  const WriteFn write = saving
-                            ? WriteFn([](const uint8_t* b, size_t n) { return Errno(::write(1, b, n)); })
-                            : WriteFn([&](const uint8_t* b, size_t n) { return kernel->write(kernel->ctx, data_fd, b, n); });
+  const ReadFn read =
+      saving ? ReadFn([&](uint8_t* b, size_t n) { return kernel->read(kernel->ctx, data_fd, b, n); })
+             : ReadFn([](uint8_t* b, size_t n) { return Errno(::read(0, b, n)); });
+  const WriteFn write =
+      saving ? WriteFn([](const uint8_t* b, size_t n) { return Errno(::write(1, b, n)); })
+             : WriteFn([&](const uint8_t* b, size_t n) { return kernel->write(kernel->ctx, data_fd, b, n); });
 
   const auto start = std::chrono::steady_clock::now();
   const uint64_t bytes = threads == 2 ? TwoThreads(read, write, size) : OneThread(read, write, size);
-  const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start).count();
+  const auto ns =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start).count();
 
   device.SetState(kStop);
   std::fprintf(stderr, "%lld %llu\n", static_cast<long long>(ns), static_cast<unsigned long long>(bytes));

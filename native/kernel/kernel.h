@@ -1,6 +1,6 @@
-/* The seam: every system call that vfio-migrate makes on a VFIO device, and on the parts of /dev, /sys and /proc that
- * describe it, goes through one of these tables. `linux.cc` fills one with the calls themselves; the mock kernel
- * (a shared library of its own, native/mock) fills another.
+/* The seam: every system call that vfio-migrate makes on a VFIO device, and on the parts of /dev, /sys and
+ * /proc that describe it, goes through one of these tables. `linux.cc` fills one with the calls themselves;
+ * the mock kernel (a shared library of its own, native/mock) fills another.
  *
  * Plain C, because the two sides are built separately: no exception and no C++ type crosses it.
  *   - every function takes the provider's context first;
@@ -20,7 +20,8 @@
 extern "C" {
 #endif
 
-/* Raised when a member changes its meaning. Members are only ever added at the end; `size` tells how many there are. */
+/* Raised when a member changes its meaning. Members are only ever added at the end; `size` tells how many
+ * there are. */
 #define VFM_KERNEL_ABI 1u
 
 /* What the tool needs of stat(2), in types that do not depend on the C library. */
@@ -44,8 +45,8 @@ struct vfm_kernel {
   uint32_t size; /* sizeof(struct vfm_kernel) of the provider */
   void* ctx;     /* first argument of everything below */
 
-  /* One reference is held by whoever got the table; each open handle holds one more. The last release() frees the
-   * table itself too. */
+  /* One reference is held by whoever got the table; each open handle holds one more. The last release() frees
+   * the table itself too. */
   void (*retain)(void* ctx);
   void (*release)(void* ctx);
 
@@ -73,19 +74,22 @@ struct vfm_kernel {
   int (*uname)(void* ctx, struct vfm_uname* out);
 };
 
-/* ---- the mock kernel's library ---------------------------------------------------------------------------------- */
+/* ---- the mock kernel's library
+ * ---------------------------------------------------------------------------------- */
 
-/* Makes a kernel from a scenario (JSON text, schemas/scenario.schema.json). `state_dir` is the directory in which
- * devices that survive a process keep their state, or NULL for none. Returns 0 and a table with one reference, or a
- * negated errno with a sentence for people in `error` (NUL-terminated, cut at `error_size`). `abi` is the caller's
- * VFM_KERNEL_ABI; a library that cannot serve it answers -EPROTO. */
-typedef int (*vfio_mock_create_fn)(uint32_t abi, const char* scenario, size_t scenario_len, const char* state_dir,
-                                   struct vfm_kernel** out, char* error, size_t error_size);
+/* Makes a kernel from a scenario (JSON text, schemas/scenario.schema.json). `state_dir` is the directory in
+ * which devices that survive a process keep their state, or NULL for none. Returns 0 and a table with one
+ * reference, or a negated errno with a sentence for people in `error` (NUL-terminated, cut at `error_size`).
+ * `abi` is the caller's VFM_KERNEL_ABI; a library that cannot serve it answers -EPROTO. */
+typedef int (*vfio_mock_create_fn)(uint32_t abi, const char* scenario, size_t scenario_len,
+                                   const char* state_dir, struct vfm_kernel** out, char* error,
+                                   size_t error_size);
 #define VFIO_MOCK_CREATE "vfio_mock_create"
 
-/* Control interface: a JSON request in, a JSON answer out ("op" says what; docs/mock.md lists them). Returns 0 or a
- * negated errno; `*answer` is always set to a NUL-terminated text that vfio_mock_free() releases. */
-typedef int (*vfio_mock_control_fn)(struct vfm_kernel* kernel, const char* request, size_t request_len, char** answer);
+/* Control interface: a JSON request in, a JSON answer out ("op" says what; docs/mock.md lists them). Returns
+ * 0 or a negated errno; `*answer` is always set to a NUL-terminated text that vfio_mock_free() releases. */
+typedef int (*vfio_mock_control_fn)(struct vfm_kernel* kernel, const char* request, size_t request_len,
+                                    char** answer);
 #define VFIO_MOCK_CONTROL "vfio_mock_control"
 typedef void (*vfio_mock_free_fn)(char* answer);
 #define VFIO_MOCK_FREE "vfio_mock_free"
