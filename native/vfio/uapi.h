@@ -11,8 +11,7 @@
 
 namespace vfm::uapi {
 
-// ---- request numbers
-// ---------------------------------------------------------------------------------------------
+// ---- request numbers ----
 
 // _IO(';', nr): VFIO and iommufd encode neither size nor direction.
 constexpr unsigned long Request(unsigned nr) {
@@ -53,8 +52,7 @@ inline constexpr unsigned long kIommuIoasMap = Request(0x85);
 inline constexpr unsigned long kIommuIoasUnmap = Request(0x86);
 inline constexpr unsigned long kIommuVfioIoas = Request(0x88);
 
-// ---- container and group
-// -----------------------------------------------------------------------------------------
+// ---- container and group ----
 
 inline constexpr int kApiVersion = 0;
 inline constexpr unsigned long kType1Iommu = 1;
@@ -70,8 +68,7 @@ struct GroupStatus {
 };
 static_assert(sizeof(GroupStatus) == 8 && offsetof(GroupStatus, flags) == 4);
 
-// ---- device
-// ------------------------------------------------------------------------------------------------------
+// ---- device ----
 
 inline constexpr uint32_t kDeviceFlagsReset = 1u << 0;
 inline constexpr uint32_t kDeviceFlagsPci = 1u << 1;
@@ -168,8 +165,7 @@ struct IommuIoasAlloc {
 static_assert(sizeof(IommuIoasAlloc) == 12 && offsetof(IommuIoasAlloc, flags) == 4 &&
               offsetof(IommuIoasAlloc, out_ioas_id) == 8);
 
-// ---- VFIO_DEVICE_FEATURE
-// -----------------------------------------------------------------------------------------
+// ---- VFIO_DEVICE_FEATURE ----
 
 // The payload follows the header at once; `argsz` counts both.
 struct DeviceFeature {
@@ -272,8 +268,7 @@ struct FeatureBusMaster {
 };
 static_assert(sizeof(FeatureBusMaster) == 4);
 
-// ---- migration data fd
-// -------------------------------------------------------------------------------------------
+// ---- migration data fd ----
 
 // VFIO_MIG_GET_PRECOPY_INFO. `flags` comes back as given unless feature 12 was set before (uAPI §1.7).
 struct PrecopyInfo {
