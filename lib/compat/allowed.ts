@@ -51,15 +51,17 @@ export function allowedSet(items: readonly AllowedItem[]): AllowedSet {
   for (const item of items) {
     if (item.kind === 'value') points.add(item.text);
     else if (item.kind === 'range') ranges.push(item);
-    else for (const power of powers(item.min, item.max)) points.add(power.toString());
+    else {
+      for (const [power, text] of POWERS) if (power >= item.min && power <= item.max) points.add(text);
+    }
   }
   return { items, points, ranges };
 }
 
-function powers(min: bigint, max: bigint): bigint[] {
-  const all = Array.from({ length: 64 }, (_, bit) => 1n << BigInt(bit));
-  return all.filter((power) => power >= min && power <= max);
-}
+/** All 64-bit powers of two with their text: sets are built for every candidate. */
+const POWERS = Array.from({ length: 64 }, (_, bit) => 1n << BigInt(bit)).map(
+  (power) => [power, power.toString()] as const,
+);
 
 function parseItem(type: ParamType, item: Json, pointer: string): AllowedItem {
   if (type === 'int' && typeof item === 'string') {

@@ -5,6 +5,8 @@
 import type { Json, JsonObject } from '../text/json.ts';
 import { type CheckResult, check, type Policy } from './check.ts';
 import { type Descriptor, describeSubject, parseRef, refId, type Subject } from './descriptor.ts';
+import { parseDocument } from './document.ts';
+import { MetadataError } from './errors.ts';
 import { own } from './fields.ts';
 import { sortFindings } from './findings.ts';
 import { compareBytes } from './order.ts';
@@ -14,12 +16,12 @@ import { fieldKey, parseSelf } from './self.ts';
 
 export const FIND_FORMAT = 'vfio-migrate/find/1';
 
-/** A line of an inventory: not read further than its index needs until it is a candidate. */
+/** A candidate: what the index and the filters look at, and the rest when it is checked. */
 export interface InventoryItem {
-  readonly document: JsonObject;
-  /** Where the line came from. */
-  readonly origin: string;
   readonly id: string;
+  /** Only to look at: the subject is read from the document itself, strictly. */
+  readonly peek: JsonObject;
+  readonly subject: () => Subject;
 }
 
 /** Candidates by what they are; built once, asked often. */
@@ -32,22 +34,72 @@ export interface Inventory {
   readonly others: readonly InventoryItem[];
 }
 
-/** `documents`: descriptors as `describe --all --json` prints them, already parsed. */
+/** `documents`: parsed descriptors. `origin` names where they came from in findings. */
 export function buildInventory(documents: Iterable<unknown>, origin = 'file'): Inventory {
+  const items: InventoryItem[] = [];
+  for (const document of documents) {
+    const place = `${origin}#${items.length}`;
+    const peek = objectOf(document);
+    items.push({ id: itemId(peek), peek, subject: () => describeSubject(document, place) });
+  }
+  return indexItems(items);
+}
+
+/**
+ * An inventory file: one descriptor on each line, as `describe --all --json` prints them. A line is read strictly when
+ * it is a candidate, and until then only as far as its index needs; one that is no JSON is a candidate with that error.
+ */
+export function readInventory(text: string, file: string): Inventory {
+  const items: InventoryItem[] = [];
+  for (const [index, line] of text.split('\n').entries()) {
+    if (line.trim() === '') continue;
+    const place = `${file}:${index + 1}`;
+    const peek = peekAt(line);
+    items.push({ id: itemId(peek), peek, subject: () => lineSubject(line, place) });
+  }
+  return indexItems(items);
+}
+
+function lineSubject(line: string, place: string): Subject {
+  try {
+    return describeSubject(parseDocument(line, place), place);
+  } catch (error) {
+    if (!(error instanceof MetadataError)) throw error;
+    return { error, ref: null, model: null, defaultOrigin: place };
+  }
+}
+
+function peekAt(line: string): JsonObject {
+  try {
+    return objectOf(JSON.parse(line));
+  } catch {
+    return {};
+  }
+}
+
+/** Several inventories as one. */
+export function mergeInventories(inventories: readonly Inventory[]): Inventory {
+  return indexItems(
+    inventories.flatMap(({ byModel, bySelf, others }) => [
+      ...[...byModel.values()].flat(),
+      ...[...bySelf.values()].flat(),
+      ...others,
+    ]),
+  );
+}
+
+function indexItems(items: readonly InventoryItem[]): Inventory {
   const byModel = new Map<string, InventoryItem[]>();
   const bySelf = new Map<string, InventoryItem[]>();
   const others: InventoryItem[] = [];
-  let size = 0;
-  for (const document of documents) {
-    const item = { document: objectOf(document), origin: `${origin}#${size}`, id: itemId(document) };
-    size++;
-    const model = own(item.document, 'model');
-    const key = typeof model === 'string' ? null : selfKey(own(item.document, 'self'));
+  for (const item of items) {
+    const model = own(item.peek, 'model');
+    const key = typeof model === 'string' ? null : selfKey(own(item.peek, 'self'));
     if (typeof model === 'string') push(byModel, model, item);
     else if (key !== null) push(bySelf, key, item);
     else others.push(item);
   }
-  return { size, byModel, bySelf, others };
+  return { size: items.length, byModel, bySelf, others };
 }
 
 function push(index: Map<string, InventoryItem[]>, key: string, item: InventoryItem): void {
@@ -56,18 +108,16 @@ function push(index: Map<string, InventoryItem[]>, key: string, item: InventoryI
   else list.push(item);
 }
 
-/** Something that is no object is a candidate that cannot be read, and is reported as that. */
 function objectOf(document: unknown): JsonObject {
   const isObject = typeof document === 'object' && document !== null && !Array.isArray(document);
-  return isObject ? (document as JsonObject) : { ref: null };
+  return isObject ? (document as JsonObject) : {};
 }
 
-function itemId(document: unknown): string {
-  const object = objectOf(document);
-  const id = own(object, 'id');
+function itemId(peek: JsonObject): string {
+  const id = own(peek, 'id');
   if (typeof id === 'string') return id;
   try {
-    return refId(parseRef(own(object, 'ref') ?? null, '/ref'));
+    return refId(parseRef(own(peek, 'ref') ?? null, '/ref'));
   } catch {
     return 'unnamed';
   }
@@ -130,7 +180,7 @@ export function find(source: Subject, inventory: Inventory, options: FindOptions
       continue;
     }
     fullChecks++;
-    const result = check(source, describeSubject(item.document, item.origin), options.policy);
+    const result = check(source, item.subject(), options.policy);
     const key = rankKey(item.id, result);
     if (result.verdict === 'compatible' || (result.verdict === 'unknown' && options.allowUnknown === true)) {
       ranked.push({ ...key, candidate: { id: item.id, key, item, result } });
@@ -148,7 +198,7 @@ export function find(source: Subject, inventory: Inventory, options: FindOptions
   };
 }
 
-const itemText = ({ item }: Candidate): string => JSON.stringify(own(item.document, 'ref') ?? null);
+const itemText = ({ item }: Candidate): string => JSON.stringify(own(item.peek, 'ref') ?? null);
 
 /** R-FIND 2: the only candidates for which a yes is possible; the others are counted without being looked at. */
 function survivors(
@@ -172,15 +222,15 @@ function survivors(
 
 /** R-FIND 3: what is not available needs no check. Read from the document, as a check is what this avoids. */
 function filter(item: InventoryItem, source: Subject, options: FindOptions): string | null {
-  const ref = own(item.document, 'ref');
+  const ref = own(item.peek, 'ref');
   const member = (key: string): Json | undefined =>
     typeof ref === 'object' && ref !== null && !Array.isArray(ref) ? own(ref, key) : undefined;
   const host = member('host');
-  const node = own(item.document, 'numa_node');
+  const node = own(item.peek, 'numa_node');
   if (options.hosts !== undefined && !options.hosts.includes(String(host))) return 'host';
   if (options.numaNodes !== undefined && !options.numaNodes.includes(Number(node))) return 'numa-node';
   if (member('available_instances') === 0) return 'no-instances';
-  if (own(item.document, 'in_use') === true) return 'in-use';
+  if (own(item.peek, 'in_use') === true) return 'in-use';
   if (source.ref !== null && isSameDevice(source.ref.document, ref)) return 'source-itself';
   return null;
 }

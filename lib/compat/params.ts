@@ -89,18 +89,19 @@ class ParamsCheck {
     return { ...more, origin: originOf(side, `params.${name}.${member}`) };
   }
 
+  /** What the source has; made only for a finding, as most parameters give none. */
+  #have(name: string, value: string | null): FindingSide {
+    return this.#on(this.#source, name, 'value', { value });
+  }
+
   /** R-CHECK 3 to 5: what the source has in effect. */
   listed(): void {
     for (const [name, text] of this.#list.values) {
-      const from = this.#on(this.#source, name, 'value', { value: text });
       const param = this.#target.params.get(name);
-      if (param !== undefined) this.#listedParam(param, text, from);
+      if (param !== undefined) this.#listedParam(param, text);
       else if (!this.#target.undescribed.has(name)) {
-        this.#report('param-unsupported', {
-          param: name,
-          source: from,
-          target: this.#on(this.#target, name, ''),
-        });
+        const target = this.#on(this.#target, name, '');
+        this.#report('param-unsupported', { param: name, source: this.#have(name, text), target });
       }
     }
     for (const name of this.#list.unknown) {
@@ -109,7 +110,7 @@ class ParamsCheck {
     }
   }
 
-  #listedParam(param: Param, text: string, from: FindingSide): void {
+  #listedParam(param: Param, text: string): void {
     const { name } = param;
     const own = this.#source.params.get(name);
     if (own !== undefined && wireType(own.type) !== wireType(param.type)) {
@@ -123,26 +124,28 @@ class ParamsCheck {
     }
     this.#offValues(param, own);
     const value = canonical(param, text);
-    if (value === null || !this.#allows(param, value, from)) {
+    if (value === null || !this.#allows(param, value)) {
       const allowed = param.allowed === null ? `values of type ${param.type}` : allowedText(param.allowed);
       const target = this.#on(this.#target, name, 'allowed_values', { allowed });
-      const stands = this.#report('value-not-allowed', { param: name, source: from, target });
+      const source = this.#have(name, text);
+      const stands = this.#report('value-not-allowed', { param: name, source, target });
       if (stands || value === null) {
         this.wanted.set(name, null);
         return;
       }
     }
-    this.#want(param, value, from);
+    this.#want(param, value);
   }
 
   /** R-CHECK 5, R-ALLOWED 4: the source's own allowed values play no part. */
-  #allows(param: Param, value: string, from: FindingSide): boolean {
-    if (param.allowed === null) {
-      const target = this.#on(this.#target, param.name, 'allowed_values');
-      this.#report('value-unverified', { param: param.name, source: from, target });
-      return true;
-    }
-    return isAllowed(param.allowed, value) || value === param.off;
+  #allows(param: Param, value: string): boolean {
+    if (param.allowed !== null) return isAllowed(param.allowed, value) || value === param.off;
+    this.#report('value-unverified', {
+      param: param.name,
+      source: this.#have(param.name, value),
+      target: this.#on(this.#target, param.name, 'allowed_values'),
+    });
+    return true;
   }
 
   /** R-CHECK 10. */
@@ -160,22 +163,18 @@ class ParamsCheck {
   unlisted(): void {
     for (const [name, param] of this.#target.params) {
       if (this.#list.values.has(name) || this.wanted.has(name)) continue;
-      const from: FindingSide = this.#on(this.#source, name, 'value', { value: null });
       this.#offValues(param, this.#source.params.get(name));
       const value = this.#required.get(name) ?? param.off;
       if (value === null) {
         this.wanted.set(name, null);
-        this.#report('param-cannot-be-off', {
-          param: name,
-          source: from,
-          target: this.#on(this.#target, name, 'off_value'),
-        });
-      } else this.#want(param, value, { ...from, value });
+        const target = this.#on(this.#target, name, 'off_value');
+        this.#report('param-cannot-be-off', { param: name, source: this.#have(name, null), target });
+      } else this.#want(param, value);
     }
   }
 
   /** R-CHECK 7: the write for a wanted value, if one is needed and possible. */
-  #want(param: Param, value: string, from: FindingSide): void {
+  #want(param: Param, value: string): void {
     const { name } = param;
     this.wanted.set(name, value);
     if (value === param.off && param.offNotListed) {
@@ -185,12 +184,9 @@ class ParamsCheck {
     const now = currentValue(this.#target, param);
     if (now === value) return;
     if (param.change === 'fixed') {
+      const source = this.#have(name, value);
       const target = this.#on(this.#target, name, 'value', { value: now });
-      this.#report(now === null ? 'target-value-unknown' : 'param-fixed', {
-        param: name,
-        source: from,
-        target,
-      });
+      this.#report(now === null ? 'target-value-unknown' : 'param-fixed', { param: name, source, target });
       return;
     }
     const via = this.#target.origin.get(`params.${name}.write`);

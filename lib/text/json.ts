@@ -48,10 +48,11 @@ export class JsonError extends Error {
 }
 
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
-const SPACE = /[ \t\n\r]*/y;
-const PLAIN = /[^"\\\p{Cc}]*/uy;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
+const PLAIN = /[^"\\\u0000-\u001f\u007f-\u009f]*/y;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
 const CONTROL = /[\u0000-\u001f\u007f-\u009f]/;
+const HALF = /[\ud800-\udfff]/;
 const ESCAPES: Readonly<Record<string, string>> = { '"': '"', '\\': '\\', '/': '/' };
 const CONTROL_ESCAPES: Readonly<Record<string, string>> = {
   b: '\b',
@@ -87,6 +88,13 @@ export function parseJson(input: Uint8Array | string, profile: JsonProfile): Jso
     at += found.length;
     return found;
   };
+  const skipSpace = (): void => {
+    for (;;) {
+      const unit = text.charCodeAt(at);
+      if (unit !== 0x20 && unit !== 0x0a && unit !== 0x0d && unit !== 0x09) return;
+      at++;
+    }
+  };
   const expect = (char: string): void => {
     if (text[at] !== char) fail(`'${char}' expected`);
     at++;
@@ -94,15 +102,15 @@ export function parseJson(input: Uint8Array | string, profile: JsonProfile): Jso
   /** Items up to `close`, each read by `item`. */
   const list = (close: string, item: (index: number) => void): void => {
     at++;
-    take(SPACE);
+    skipSpace();
     if (text[at] === close) {
       at++;
       return;
     }
     for (let index = 0; ; index++) {
-      take(SPACE);
+      skipSpace();
       item(index);
-      take(SPACE);
+      skipSpace();
       if (text[at] === close) break;
       expect(',');
     }
@@ -132,7 +140,7 @@ export function parseJson(input: Uint8Array | string, profile: JsonProfile): Jso
     }
     at++;
     if (!profile.escapedControls && CONTROL.test(result)) fail('control character in a string');
-    if (/\p{Surrogate}/u.test(result)) fail('lone surrogate in a string');
+    if (HALF.test(result) && /\p{Surrogate}/u.test(result)) fail('lone surrogate in a string');
     return result;
   };
 
@@ -163,9 +171,9 @@ export function parseJson(input: Uint8Array | string, profile: JsonProfile): Jso
           at = keyAt;
           fail(`duplicate key ${JSON.stringify(key)}`, 'duplicate');
         }
-        take(SPACE);
+        skipSpace();
         expect(':');
-        take(SPACE);
+        skipSpace();
         object[key] = value(depth + 1);
         path.pop();
       });
@@ -189,9 +197,9 @@ export function parseJson(input: Uint8Array | string, profile: JsonProfile): Jso
     return number();
   };
 
-  take(SPACE);
+  skipSpace();
   const result = value(0);
-  take(SPACE);
+  skipSpace();
   if (at < text.length) fail('text after the document');
   return result;
 }

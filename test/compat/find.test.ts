@@ -1,7 +1,15 @@
 /** Finding, ranking and assigning: over inventories, without contact. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { assign, buildInventory, describeSubject, find, findReport } from '../../lib/compat/index.ts';
+import {
+  assign,
+  buildInventory,
+  describeSubject,
+  find,
+  findReport,
+  mergeInventories,
+  readInventory,
+} from '../../lib/compat/index.ts';
 import { violations } from '../helpers/schema.ts';
 import { type Doc, feature, gpu2, gpu4, gpu8, gpuSource, gpuType, nic } from './fixtures.ts';
 
@@ -227,5 +235,31 @@ describe('AC-FIND-4: many sources', () => {
     const gone = run([gpuSource, gpuSource, gpuSource], [two]);
     expect(gone.slice(0, 2)).toEqual(['host-b/gfx-8GB', 'host-b/gfx-8GB']);
     expect(gone[2]).toEqual(['all 1 candidates are taken']);
+  });
+});
+
+describe('inventory files', () => {
+  const head = { tool: { name: 'x', version: '1' }, created: '' };
+  const line = (mdev_type: string, change: Doc = {}) =>
+    JSON.stringify({ ...nic(), ref: { kind: 'mdev-type', mdev_type, host: 'h' }, ...change });
+  test('one descriptor on each line; a bad line names file and line, and hides no good one', () => {
+    const twice = line('d').replace('{', '{"model":"a.b/c",');
+    const inventory = readInventory([line('a'), '', twice, line('b', { params: 7 })].join('\n'), 'inv.jsonl');
+    const result = find(describeSubject(nic()), inventory, { allowUnknown: true });
+    expect(ids(result)).toEqual(['h/a', 'h/b', 'h/d']);
+    const [, b, d] = result.ranked.map(({ result: checked }) => checked.findings[0]!);
+    expect([b!.error, d!.error]).toEqual(['E_VALUE_TYPE', 'E_JSON_DUPLICATE']);
+    expect(b!.message).toContain('inv.jsonl:4');
+    expect(d!.message).toContain('inv.jsonl:3');
+  });
+  test('several files are one inventory; a line that is no JSON is unknown', () => {
+    const both = mergeInventories([
+      readInventory(line('a'), 'x'),
+      readInventory(`{"model\n${line('b')}`, 'y'),
+    ]);
+    expect(both.size).toBe(3);
+    const result = find(describeSubject(nic()), both, { allowUnknown: true });
+    expect(ids(result)).toEqual(['h/a', 'h/b', 'unnamed']);
+    expect(findReport(result, head)).toMatchObject({ counters: { candidates: 3, full_checks: 3 } });
   });
 });
