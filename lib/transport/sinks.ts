@@ -182,11 +182,19 @@ export class FileOutput implements Output {
       this.#named = true;
       await syncDirectory(dirname(this.#path));
     } catch (error) {
+      if (this.#named) throw this.#unsynced(error);
       if (isErrno(error, 'EEXIST')) throw exists(this.name);
       throw this.explain(error);
     } finally {
       this.discard();
     }
+  }
+
+  /** The file is whole and has its name; only its directory's entry is not known to be on the disk. */
+  #unsynced(error: unknown): unknown {
+    return fileError('output-failed', 'cannot sync the directory of', this.name, error, {
+      note: '; the file is whole, but its name may be lost in a power failure',
+    });
   }
 
   /** Gives the file its name unless the name is taken, in one step that no other program can get between. */
@@ -197,7 +205,13 @@ export class FileOutput implements Output {
       if (!isErrno(error, 'EPERM', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'EMLINK')) throw error;
       // A file system without hard links: take the name with an empty file, which no reader accepts, and replace it.
       await (await open(this.#path, 'wx', 0o600)).close();
-      await rename(this.#partial, this.#path);
+      try {
+        await rename(this.#partial, this.#path);
+      } catch (failed) {
+        // The empty file is ours: nothing else may keep the name.
+        await unlink(this.#path).catch(() => {});
+        throw failed;
+      }
       return;
     }
     await unlink(this.#partial);
@@ -219,9 +233,18 @@ export class FileOutput implements Output {
   }
 }
 
-/** Makes the new name survive a power failure. Some file systems cannot sync a directory; then there is nothing to do. */
+/**
+ * Makes the new name survive a power failure. Some file systems cannot sync a directory, and one that may be written
+ * but not read (a drop box) cannot be opened for it; then there is nothing to do.
+ */
 async function syncDirectory(path: string): Promise<void> {
-  const fd = await openFd(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  let fd: number;
+  try {
+    fd = await openFd(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  } catch (error) {
+    if (isErrno(error, 'EACCES', 'EPERM')) return;
+    throw error;
+  }
   try {
     await fsyncFd(fd);
   } catch (error) {

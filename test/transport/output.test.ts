@@ -1,5 +1,7 @@
 /** A file with its final name is whole; nothing else keeps a name; nothing is overwritten. */
 import {
+  chmodSync,
+  chownSync,
   closeSync,
   constants,
   createReadStream,
@@ -34,6 +36,16 @@ async function writeAll(path: string, force = false): Promise<void> {
   const output = await openOutput(path, { force });
   await output.write(BYTES);
   await output.finish();
+}
+
+/** Permissions mean nothing to root, so a test of them gives the directory to somebody else and becomes that one. */
+function asOwnerWithoutPrivileges(path: string): { restore(): void } {
+  const { geteuid, seteuid } = process;
+  if (geteuid?.() !== 0 || seteuid === undefined) return { restore() {} };
+  const nobody = 65534;
+  chownSync(path, nobody, nobody);
+  seteuid(nobody);
+  return { restore: () => seteuid(0) };
 }
 
 describe('a file', () => {
@@ -108,6 +120,20 @@ describe('a file', () => {
   test('a name of 255 bytes has room for its temporary one', async () => {
     await writeAll(dir.file('é'.repeat(127)));
     expect(dir.names()).toEqual(['é'.repeat(127)]);
+  });
+
+  test('in a directory that may be written but not listed is finished all the same', async () => {
+    const path = dir.file('dropped');
+    chmodSync(dir.path, 0o300);
+    const user = asOwnerWithoutPrivileges(dir.path);
+    try {
+      await writeAll(path);
+    } finally {
+      user.restore();
+      chmodSync(dir.path, 0o700);
+    }
+    expect(readFileSync(path)).toEqual(Buffer.from(BYTES));
+    expect(dir.names()).toEqual(['dropped']);
   });
 
   test('what was written can be read back before it has its name', async () => {
