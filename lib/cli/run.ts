@@ -101,9 +101,9 @@ function watchBugs(scope: Scope, failing: () => Failing): () => void {
   };
 }
 
-/** The members that every document starts with. */
+/** The members that every document starts with. `cli/` keeps them apart from the documents that are inputs too. */
 function documentHead(name: string, mock: string | undefined): Record<string, unknown> {
-  return { schema: `vfio-migrate/${name}/1`, ...(mock === undefined ? {} : { mock }) };
+  return { schema: `vfio-migrate/cli/${name}/1`, ...(mock === undefined ? {} : { mock }) };
 }
 
 /**

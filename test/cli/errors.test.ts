@@ -85,14 +85,14 @@ describe('an error, for programs', () => {
       signal: 'SIGINT',
       cause: new Error('not printed'),
     });
-    const document = { schema: 'vfio-migrate/error/1', mock: 'm', command: 'save', ...all.toJSON() };
+    const document = { schema: 'vfio-migrate/cli/error/1', mock: 'm', command: 'save', ...all.toJSON() };
     expect(violations('error', document)).toEqual([]);
     expect(document).toMatchObject({ offset: '1152921504606846977', exit: 12 });
   });
 
   it('has a code that the schema allows', () => {
     for (const code of Object.keys(ERROR_CODES) as (keyof typeof ERROR_CODES)[]) {
-      const document = { schema: 'vfio-migrate/error/1', ...new VfioMigrateError(code, 'x').toJSON() };
+      const document = { schema: 'vfio-migrate/cli/error/1', ...new VfioMigrateError(code, 'x').toJSON() };
       expect(violations('error', document), code).toEqual([]);
     }
   });

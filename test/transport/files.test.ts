@@ -42,7 +42,7 @@ describe('inspect', () => {
       ['TOTL', 1n],
       ['END ', 1n],
     ]);
-    expect(violations('inspect', { schema: 'vfio-migrate/inspect/1', ...report.toJSON() })).toEqual([]);
+    expect(violations('inspect', { schema: 'vfio-migrate/cli/inspect/1', ...report.toJSON() })).toEqual([]);
   });
 
   test.each(ENGINES.map((engine) => [engine.kind, engine] as const))(
@@ -105,7 +105,7 @@ describe.each(ENGINES.map((engine) => [engine.kind, engine] as const))(
         digest: 'none',
         skipped: [],
       });
-      expect(violations('verify', { schema: 'vfio-migrate/verify/1', ...report.toJSON() })).toEqual([]);
+      expect(violations('verify', { schema: 'vfio-migrate/cli/verify/1', ...report.toJSON() })).toEqual([]);
       const fifo = dir.fifo('fifo');
       feed(fifo, file);
       expect(await verify(fifo, { engine })).toEqual({ ...report, file: fifo, ns: expect.any(BigInt) });
