@@ -86,14 +86,18 @@ export function arcRows(
 }
 
 /**
- * Control characters made visible. Names from sysfs, files and arguments may hold anything; a terminal must not obey
- * them.
+ * Control characters made visible, and those that change how others are shown: bidirectional controls, zero width,
+ * line separators, private use. Names from sysfs, files and arguments may hold anything; a terminal must not obey it,
+ * nor a reader see another text than there is.
  */
 export function printable(text: string): string {
   return text.replace(
     // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-    /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g,
-    (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`,
+    /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]|[\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu,
+    (c) => {
+      const hex = (c.codePointAt(0) as number).toString(16);
+      return hex.length <= 2 ? `\\x${hex.padStart(2, '0')}` : `\\u{${hex}}`;
+    },
   );
 }
 

@@ -70,6 +70,10 @@ describe('text for people', () => {
 
   it('shows control characters instead of sending them to the terminal', () => {
     expect(printable('a\u001b[2Jb\u0007\u009bc\r\tü')).toBe('a\\x1b[2Jb\\x07\\x9bc\\x0d\tü');
+    // Text that would be shown in another order, or not at all.
+    expect(printable('a\u202eb\u2066c\u200bd\u2028e\u{e0041}f\ufeff → é 日本')).toBe(
+      'a\\u{202e}b\\u{2066}c\\u{200b}d\\u{2028}e\\u{e0041}f\\u{feff} → é 日本',
+    );
   });
 
   it('prints 64-bit numbers as text', () => {
