@@ -24,6 +24,8 @@ export const END_BYTES = 32;
 export const MAX_OFFSET = (1n << 63n) - 1n;
 /** Devices in one file. */
 export const MAX_STREAMS = 4096;
+/** Sections of unknown type in one file: readers list them, in memory that must not grow with the file. */
+export const MAX_UNKNOWN_SECTIONS = 4096;
 
 /** Section flag bit 0; all other bits are 0 in version 1. */
 export const FLAG_CRITICAL = 1;

@@ -23,6 +23,7 @@ import {
   HEAD_BYTES,
   MAGIC,
   MAX_OFFSET,
+  MAX_UNKNOWN_SECTIONS,
   NEXT,
   PHASES,
   SECTION_HEADER_BYTES,
@@ -68,6 +69,7 @@ export class Scanner {
   counter = new Counter(0);
   readonly name: string;
   #after: SectionKind | 'start' = 'start';
+  #unknown = 0;
 
   /** `name`: the file, for messages. */
   constructor(name: string) {
@@ -164,6 +166,9 @@ export class Scanner {
         this.position,
         { remedy: 'Use a newer version of vfio-migrate.' },
       );
+    }
+    if (kind === 'unknown' && this.#unknown === MAX_UNKNOWN_SECTIONS) {
+      throw this.corrupt(`it has more than ${MAX_UNKNOWN_SECTIONS} sections of unknown types`);
     }
     if (!NEXT[this.#after].includes(kind)) {
       throw this.corrupt(
@@ -289,6 +294,7 @@ export class Scanner {
   /** An unknown ancillary section; its payload's CRC32C as computed, null by a caller that hops over it. */
   takeUnknown(section: Section, payloadCrc: number | null): void {
     if (payloadCrc !== null) this.#checkCrc(section, payloadCrc);
+    this.#unknown++;
     this.#advance(section);
   }
 

@@ -188,6 +188,12 @@ describe('a writer that breaks the rules, with right checksums', () => {
       /first section is note/,
     ],
     [
+      'more unknown sections than a reader lists',
+      sections(['SRCE', SRCE], ...Array.from({ length: 4097 }, () => ['note', ONE, 0] as const)),
+      'container-corrupt',
+      /more than 4096/,
+    ],
+    [
       'type that is not ASCII',
       sections(['SRCE', SRCE], ['a\x1b[m', ONE, 0]),
       'container-corrupt',
