@@ -38,7 +38,7 @@ function mttys(): string[] {
 function document(outcome: Outcome, schema: string): Record<string, unknown> {
   const parsed = JSON.parse(outcome.stdout);
   expect(violations(schema, parsed)).toEqual([]);
-  expect(parsed).toMatchObject({ schema: `vfio-migrate/${schema}/1` });
+  expect(parsed).toMatchObject({ schema: `vfio-migrate/cli/${schema}/1` });
   // Its name; as it was asked for where no kernel was needed, so that nobody has read the name.
   expect(parsed.mock).toMatch(/^test-host$|scenario\.json$/);
   return parsed;

@@ -20,7 +20,7 @@ afterEach(() => dir.remove());
 function document(outcome: Outcome, schema: string): Record<string, unknown> {
   const parsed = JSON.parse(outcome.stdout);
   expect(violations(schema, parsed)).toEqual([]);
-  expect(parsed.schema).toBe(`vfio-migrate/${schema}/1`);
+  expect(parsed.schema).toBe(`vfio-migrate/cli/${schema}/1`);
   return parsed;
 }
 
