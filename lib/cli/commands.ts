@@ -5,7 +5,7 @@
 import type { CommandModule } from './context.ts';
 
 export interface ArgumentSpec {
-  /** `<dev>` must be given, `[dev]` may. */
+  /** `<dev>` must be given, `[dev]` may; `<dev...>` and `[dev...]` take all that follow. */
   readonly usage: string;
   readonly description: string;
 }
@@ -17,6 +17,8 @@ export interface OptionSpec {
   readonly choices?: readonly string[];
   /** The command makes no sense without it. */
   readonly required?: boolean;
+  /** May be given more than once; the values are a list. */
+  readonly repeats?: boolean;
   /** Option (as a member) that may not be given beside it. */
   readonly excludes?: string;
   /** Environment variable that gives the value when the option does not. */

@@ -1,14 +1,17 @@
 /** What a command gets and gives. */
 import type { Host, OpenDevice } from '../device/types.ts';
+import type { ExitCode } from '../protocol/errors.ts';
 import type { Messages } from './output.ts';
 import type { Progress } from './progress.ts';
 
-/** Values as the parser gives them; flags are true or absent, `--no-x` gives `x: false`. */
-export type OptionValues = Readonly<Record<string, string | boolean | undefined>>;
+/** Values as the parser gives them; flags are true or absent, `--no-x` gives `x: false`, a repeated option gives a list. */
+export type OptionValues = Readonly<Record<string, string | boolean | readonly string[] | undefined>>;
 
 export interface CommandContext {
   /** By name of the argument: `dev`, `file`, `raw`. */
   readonly args: Readonly<Record<string, string>>;
+  /** All arguments in order, for commands that take any number of them. */
+  readonly operands: readonly string[];
   readonly options: OptionValues;
   readonly messages: Messages;
   /** Aborted by the first signal; the reason is the signal's name. */
@@ -23,8 +26,13 @@ export interface CommandContext {
 }
 
 export interface CommandResult {
-  /** The document of `--json`, without `schema` and `mock`, which are the same for all. */
-  readonly document: Record<string, unknown>;
+  /**
+   * The document of `--json`. `schema` and `mock` come before its members; a document of a format of its own brings
+   * its `schema`. A list gives one document on each line.
+   */
+  readonly document: Record<string, unknown> | readonly Record<string, unknown>[];
+  /** Exit code of a command that has an answer and not only success; default 0. */
+  readonly exit?: ExitCode;
   /** The same for people. */
   readonly text: readonly string[];
 }
@@ -42,4 +50,10 @@ export function text(options: OptionValues, name: string): string | undefined {
 /** A flag that was given. */
 export function flag(options: OptionValues, name: string): boolean {
   return options[name] === true;
+}
+
+/** The values of an option that may be given more than once. */
+export function texts(options: OptionValues, name: string): readonly string[] {
+  const value = options[name];
+  return Array.isArray(value) ? value : [];
 }

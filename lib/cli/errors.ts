@@ -1,4 +1,5 @@
 /** Errors for people and for programs. */
+import { MetadataError, QuestionError } from '../compat/errors.ts';
 import { VfioMigrateError } from '../protocol/errors.ts';
 import { isErrno } from '../protocol/index.ts';
 import { printable } from './format.ts';
@@ -10,6 +11,9 @@ import type { Paint } from './output.ts';
  */
 export function asError(thrown: unknown, signal: NodeJS.Signals | null): VfioMigrateError {
   if (thrown instanceof VfioMigrateError) return thrown;
+  if (thrown instanceof MetadataError) return malformed(thrown);
+  if (thrown instanceof QuestionError)
+    return new VfioMigrateError('usage', thrown.message, { cause: thrown });
   const aborted = (thrown as { name?: unknown } | null)?.name === 'AbortError' || thrown === signal;
   if (signal !== null && aborted) {
     return new VfioMigrateError('interrupted', `stopped by ${signal}`, { signal, cause: thrown });
@@ -29,6 +33,19 @@ export function asError(thrown: unknown, signal: NodeJS.Signals | null): VfioMig
     ...facts,
     remedy: 'This is a bug; please report it with the output of the same command under -v.',
     cause: thrown,
+  });
+}
+
+/** A description that breaks a rule: which one, in which file, at which place. */
+function malformed(error: MetadataError): VfioMigrateError {
+  const { file, pointer, line, column } = error.place;
+  return new VfioMigrateError('malformed-document', error.message, {
+    rule: error.code,
+    pointer,
+    ...(file === undefined ? {} : { file }),
+    ...(line === undefined ? {} : { line }),
+    ...(column === undefined ? {} : { column }),
+    cause: error,
   });
 }
 

@@ -18,6 +18,7 @@ export type Parsed =
       readonly kind: 'command';
       readonly spec: CommandSpec;
       readonly args: Readonly<Record<string, string>>;
+      readonly operands: readonly string[];
       readonly options: OptionValues;
     };
 
@@ -25,8 +26,8 @@ export type Parsed =
 export function parse(argv: readonly string[], env: NodeJS.ProcessEnv): Parsed {
   const chosen: Extract<Parsed, { kind: 'command' }>[] = [];
   let written = '';
-  const program = buildProgram(env, (spec, args, options) =>
-    chosen.push({ kind: 'command', spec, args, options }),
+  const program = buildProgram(env, (spec, args, operands, options) =>
+    chosen.push({ kind: 'command', spec, args, operands, options }),
   );
   eachCommand(program, (command) => {
     command.exitOverride();
@@ -66,7 +67,12 @@ function helpAsOption(argv: readonly string[]): readonly string[] {
 /** Of every help text, whatever the terminal: it is also what docs/cli.md shows. */
 const HELP_WIDTH = 80;
 
-type Choose = (spec: CommandSpec, args: Record<string, string>, options: OptionValues) => void;
+type Choose = (
+  spec: CommandSpec,
+  args: Record<string, string>,
+  operands: readonly string[],
+  options: OptionValues,
+) => void;
 
 function buildProgram(env: NodeJS.ProcessEnv, choose: Choose): Command {
   const program = new Command('vfio-migrate');
@@ -96,9 +102,9 @@ function commandOf(spec: CommandSpec, program: Command, choose: Choose): Command
   );
   command.addHelpText('after', '\nOptions of every command and exit codes: vfio-migrate --help');
   command.action(() => {
-    const names = spec.args.map((argument) => argument.usage.slice(1, -1));
+    const names = spec.args.map((argument) => argument.usage.slice(1, -1).replace('...', ''));
     const args = Object.fromEntries(names.map((name, index) => [name, command.args[index] as string]));
-    choose(spec, args, { ...program.opts(), ...command.opts() });
+    choose(spec, args, command.args, { ...program.opts(), ...command.opts() });
   });
   return command;
 }
@@ -108,6 +114,9 @@ function optionOf(spec: OptionSpec, env: NodeJS.ProcessEnv): Option {
   const option = new Option(spec.flags, spec.description + from);
   if (spec.choices !== undefined) option.choices(spec.choices);
   if (spec.required === true) option.makeOptionMandatory();
+  if (spec.repeats === true) {
+    option.argParser((value: string, before: readonly string[] | undefined) => [...(before ?? []), value]);
+  }
   if (spec.excludes !== undefined) option.conflicts(spec.excludes);
   // An empty variable is one that was switched off.
   if (spec.env !== undefined && env[spec.env]) option.default(env[spec.env], 'from the environment');

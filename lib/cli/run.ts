@@ -1,6 +1,7 @@
 /** One command from arguments to exit code. */
 import { isatty } from 'node:tty';
 import { Exit, VfioMigrateError } from '../protocol/errors.ts';
+import { bigintText } from '../text/json.ts';
 import { toolVersion } from '../version.ts';
 import type { CommandSpec } from './commands.ts';
 import type { CommandResult, OptionValues } from './context.ts';
@@ -127,7 +128,7 @@ async function execute(
   try {
     refuseJsonBesideBytes(spec, options);
     const module = await spec.load();
-    result = await Promise.race([module.run(scope.context(parsed.args)), scope.abandoned]);
+    result = await Promise.race([module.run(scope.context(parsed.args, parsed.operands)), scope.abandoned]);
   } catch (thrown) {
     const { received } = signals;
     await scope.close();
@@ -152,14 +153,24 @@ async function present(
   mock: string | undefined,
   messages: Messages,
 ): Promise<number> {
-  if (options.json === true)
-    return await print(json({ ...documentHead(spec.name, mock), ...result.document }));
-  if (options.quiet === true && !spec.answers) return 0;
+  const { exit = Exit.OK } = result;
+  if (options.json === true) return await print(documentText(spec, result, mock), exit);
+  if (options.quiet === true && !spec.answers) return exit;
   const text = lines([...(mock === undefined ? [] : [`mock: ${mock}`]), ...result.text]);
-  if (!makesBytes(spec, options)) return await print(text);
+  if (!makesBytes(spec, options)) return await print(text, exit);
   messages.insist(text.trimEnd());
-  return 0;
+  return exit;
 }
+
+/** One document over several lines, or a list of them with one on each line. */
+function documentText(spec: CommandSpec, { document }: CommandResult, mock: string | undefined): string {
+  const withHead = (members: Record<string, unknown>) => ({ ...documentHead(spec.name, mock), ...members });
+  if (!isList(document)) return json(withHead(document));
+  return document.map((members) => `${JSON.stringify(withHead(members), bigintText)}\n`).join('');
+}
+
+const isList = (document: CommandResult['document']): document is readonly Record<string, unknown>[] =>
+  Array.isArray(document);
 
 /** Does standard output carry what the command makes? */
 function makesBytes(spec: CommandSpec, options: OptionValues): boolean {

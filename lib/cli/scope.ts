@@ -44,9 +44,10 @@ export class Scope {
     return this.#mock;
   }
 
-  context(args: Readonly<Record<string, string>>): CommandContext {
+  context(args: Readonly<Record<string, string>>, operands: readonly string[] = []): CommandContext {
     return {
       args,
+      operands,
       options: this.#options,
       messages: this.#messages,
       signal: this.#abort.signal,

@@ -90,6 +90,11 @@ export interface ErrorFacts {
   /** File it is about, and where in it. */
   readonly file?: string;
   readonly offset?: bigint;
+  /** In a description: the code of the rule that it breaks (spec §7.2), and where: JSON pointer, line, column. */
+  readonly rule?: string;
+  readonly pointer?: string;
+  readonly line?: number;
+  readonly column?: number;
   /** Signal that ended it. */
   readonly signal?: NodeJS.Signals;
   readonly cause?: unknown;
