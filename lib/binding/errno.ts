@@ -42,6 +42,7 @@ const OUR_CODES: Record<string, string> = {
   ERR_FRAME_HEADER: 'a section header is damaged',
   ERR_FRAME_CRC: 'the checksum of a frame is wrong',
   ERR_FRAME_TRUNCATED: 'the source ended within a frame',
+  ERR_FRAME_PHASE: 'a frame comes from a state in which nothing can be saved',
   ERR_FRAME_ORDER: 'a frame is not the next one of its stream',
 };
 

@@ -204,8 +204,8 @@ export type TransferSink =
  * docs/state-file.md. A frame's checksum is verified before any of its bytes reach the sink.
  *
  * Errors besides errno: `ERR_FRAME_HEADER` (header checksum, or a DATA section of impossible size), `ERR_FRAME_CRC`,
- * `ERR_FRAME_TRUNCATED`, `ERR_FRAME_ORDER` (the frame's offset is not where the stream stands), `ERR_STALLED` (the
- * sink took 0 bytes three times, K-7), `ERR_CANCELED`.
+ * `ERR_FRAME_TRUNCATED`, `ERR_FRAME_PHASE` (all phases are taken, and this is none), `ERR_FRAME_ORDER` (the frame's
+ * offset is not where the stream stands), `ERR_STALLED` (the sink took 0 bytes three times, K-7), `ERR_CANCELED`.
  */
 export interface TransferSpec {
   readonly source: TransferSource;

@@ -207,6 +207,7 @@ const somewhere =
 const FRAME_ERRORS: Readonly<Record<string, Fault>> = {
   ERR_FRAME_HEADER: somewhere('a section header is damaged'),
   ERR_FRAME_CRC: somewhere('the checksum of a frame is wrong'),
+  ERR_FRAME_PHASE: somewhere('a frame comes from a state in which nothing can be saved'),
   ERR_FRAME_ORDER: somewhere('frames are missing, doubled or moved'),
   ERR_FRAME_TRUNCATED: (scanner) =>
     scanner.fault(

@@ -14,6 +14,7 @@ import {
   FLAG_CRITICAL,
   FRAME_HEADER_BYTES,
   FRAME_OVERHEAD_BYTES,
+  PHASES,
   SECTION_HEADER_BYTES,
   SECTIONS,
 } from '../statefile/format.ts';
@@ -139,6 +140,9 @@ class Run {
       const bytes = await this.#read(source.fd, length, length);
       if (crc32c(bytes, crc32c(frameHeader)) !== section.crc) {
         throw this.#fault('ERR_FRAME_CRC', 'the checksum of a frame is wrong');
+      }
+      if (phase === null && !PHASES.includes(frame.phase)) {
+        throw this.#fault('ERR_FRAME_PHASE', 'a frame that comes from no phase');
       }
       if (frame.offset !== offset + this.bytes) {
         throw this.#fault('ERR_FRAME_ORDER', 'a frame that is not the next one');

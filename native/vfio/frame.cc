@@ -1,6 +1,7 @@
 #include "frame.h"
 
 #include "crc32c.h"
+#include "uapi.h"
 
 namespace vfm {
 namespace {
@@ -50,6 +51,10 @@ FrameHeader DecodeFrameHeader(const uint8_t* in) {
 bool IsPossibleDataSection(const SectionHeader& header) {
   return header.flags == kSectionCritical && header.length > kFrameHeaderSize &&
          header.length <= kFrameHeaderSize + kMaxFrameBytes;
+}
+
+bool IsPhase(uint32_t state) {
+  return state == uapi::kStatePreCopy || state == uapi::kStatePreCopyP2p || state == uapi::kStateStopCopy;
 }
 
 uint32_t EncodeDataPrefix(const FrameHeader& frame, uint32_t bytes, uint32_t bytes_crc, uint8_t* out) {

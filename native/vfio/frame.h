@@ -45,6 +45,9 @@ FrameHeader DecodeFrameHeader(const uint8_t* in);
 // True when a section of type DATA can be one: CRITICAL and no other flag, 1 .. kMaxFrameBytes driver bytes.
 [[nodiscard]] bool IsPossibleDataSection(const SectionHeader& header);
 
+// True for the device states in which bytes are read: PRE_COPY, PRE_COPY_P2P, STOP_COPY.
+[[nodiscard]] bool IsPhase(uint32_t state);
+
 // Writes the kDataPrefixSize bytes that come before `bytes` driver bytes with CRC32C `bytes_crc`; gives the
 // section's payload CRC, which covers the frame header and those bytes (each byte is hashed once).
 uint32_t EncodeDataPrefix(const FrameHeader& frame, uint32_t bytes, uint32_t bytes_crc, uint8_t* out);

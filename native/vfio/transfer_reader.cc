@@ -179,7 +179,8 @@ class FrameReader final : public TransferReader {
     if (Crc32c(Crc32c(0, frame_bytes, kFrameHeaderSize), payload, bytes) != section.payload_crc) {
       return Fail("ERR_FRAME_CRC");
     }
-    // After the checksum, because that covers the offset: damage and a missing frame are told apart.
+    // After the checksum, because that covers phase and offset: damage and a wrong frame are told apart.
+    if (!spec_.phase && !IsPhase(frame.phase)) return Fail("ERR_FRAME_PHASE");
     if (frame.offset != result_.offset || bytes > UINT64_MAX - result_.offset) return Fail("ERR_FRAME_ORDER");
 
     result_.crc =

@@ -111,6 +111,16 @@ TEST(faults_each_truncation) {
   }
 }
 
+// The checksum is right; only a reader that takes every phase looks.
+TEST(faults_frames_of_no_phase) {
+  for (const uint32_t state : {0u, 1u, 2u, 4u, 5u, 8u, UINT32_MAX}) {
+    Kernel target;
+    const Bytes content = Join(Frame({0, 3, 0, Pattern(40)}), Frame({0, state, 40, Pattern(30)}));
+    CHECK_EQ(ErrorOf(Load(content, target)), "ERR_FRAME_PHASE");
+    CHECK(IsPrefix(target.written, Pattern(40)));
+  }
+}
+
 TEST(faults_frames_out_of_order) {
   const Bytes a = Frame({0, 3, 0, Pattern(40)}), b = Frame({0, 3, 40, Pattern(30)});
   const Bytes c = Frame({0, 3, 70, Pattern(20)});

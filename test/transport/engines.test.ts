@@ -3,7 +3,12 @@ import { closeSync, openSync, readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { TransferResult, TransferSpec } from '../../lib/binding/types.ts';
-import { StateFileWriter } from '../../lib/statefile/index.ts';
+import {
+  crc32c,
+  encodeFrameHeader,
+  encodeSectionHeader,
+  StateFileWriter,
+} from '../../lib/statefile/index.ts';
 import { type Engine, REFERENCE } from '../../lib/transport/index.ts';
 import { join, MTTY, SOURCE } from '../golden/make.ts';
 import { ENGINES, goldenBytes, Scratch } from './helpers.ts';
@@ -200,9 +205,21 @@ describe('reading frames', () => {
     }
   });
 
+  test('a frame of a state in which nothing can be saved, behind a good one', async () => {
+    for (const state of [0, 1, 2, 4, 5, 8, 0xffffffff]) {
+      const bytes = Uint8Array.of(1);
+      const header = encodeFrameHeader({ stream: 0, phase: state, offset: 24n });
+      const section = { type: 'DATA', flags: 1, length: 17n, crc: crc32c(bytes, crc32c(header)) };
+      const bad = join([encodeSectionHeader(section), header, bytes]);
+      const plan = { ...START, phase: null, from: 'frames', to: 'raw' } as const;
+      const { code, written } = await all(join([data.subarray(0, 64), bad]), plan);
+      expect(code, `state ${state}`).toBe('ERR_FRAME_PHASE');
+      expect(written).toHaveLength(24);
+    }
+  });
+
   test('impossible lengths', async () => {
     for (const length of [0n, 16n, (16n << 20n) + 17n, (1n << 64n) - 1n]) {
-      const { encodeSectionHeader } = await import('../../lib/statefile/index.ts');
       const header = encodeSectionHeader({ type: 'DATA', flags: 1, length, crc: 0 });
       expect((await all(header, { ...START, phase: null, from: 'frames', to: 'none' })).code).toBe(
         'ERR_FRAME_HEADER',
