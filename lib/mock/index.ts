@@ -15,6 +15,7 @@ import { loadBinding, mockLibraryPath } from '../binding/index.ts';
 import type { NativeMockKernel } from '../binding/types.ts';
 import { VfioMigrateError } from '../protocol/errors.ts';
 import type {
+  AttributeWrite,
   Fault,
   MockCall,
   MockDevice,
@@ -23,6 +24,7 @@ import type {
   MockKnobs,
   MockLog,
   MockOptions,
+  PoolState,
   Scenario,
 } from './types.ts';
 
@@ -225,6 +227,18 @@ class Host implements MockHost {
 
   holdGroup(group: number, held: boolean): void {
     this.control({ op: 'hold-group', group, held });
+  }
+
+  writes(): AttributeWrite[] {
+    return this.control<{ writes: AttributeWrite[] }>({ op: 'writes' }).writes;
+  }
+
+  pools(): Readonly<Record<string, PoolState>> {
+    return this.control<{ pools: Record<string, PoolState> }>({ op: 'writes' }).pools;
+  }
+
+  setAttribute(path: string, value: string): void {
+    this.control({ op: 'set-attribute', path, value });
   }
 
   close(): Promise<void> {

@@ -105,6 +105,38 @@ export interface FileEntry {
   readonly write_errno?: string;
 }
 
+/** A value of an attribute; true and false are 1 and 0. */
+export type AttributeValue = string | number | boolean;
+
+/** An attribute that answers as a driver does. */
+export interface AttributeEntry {
+  readonly type?: 'int' | 'bool' | 'text';
+  readonly value: AttributeValue;
+  readonly read_only?: boolean;
+  readonly allowed?: readonly AttributeValue[];
+  readonly needs?: Readonly<Record<string, readonly AttributeValue[]>>;
+  readonly busy?: 'never' | 'always' | 'open';
+  readonly device?: string;
+  readonly pool?: string;
+  readonly step?: Amount;
+  readonly at_most?: Amount;
+  readonly reads?: readonly AttributeValue[];
+  readonly msix?: boolean;
+}
+
+export interface MdevType {
+  readonly parent: string;
+  readonly type: string;
+  readonly name?: string;
+  readonly device_api?: string;
+  readonly description?: string;
+  readonly driver?: string;
+  readonly instances?: number;
+  readonly files?: Readonly<Record<string, string>>;
+  readonly attributes?: Readonly<Record<string, AttributeEntry>>;
+  readonly existing?: Readonly<Record<string, Readonly<Record<string, AttributeValue>>>>;
+}
+
 export interface Fault {
   readonly name?: string;
   /** A system call of the kernel table, `arc` or `alloc-fd`. */
@@ -143,6 +175,9 @@ export interface Scenario {
   >;
   readonly devices?: readonly (PciDevice | MttyDevice)[];
   readonly files?: Readonly<Record<string, FileEntry>>;
+  readonly pools?: Readonly<Record<string, { readonly capacity: Amount; readonly taker?: boolean }>>;
+  readonly attributes?: Readonly<Record<string, AttributeEntry>>;
+  readonly mdev_types?: readonly MdevType[];
   readonly faults?: readonly Fault[];
 }
 
@@ -154,6 +189,9 @@ export interface MockOptions {
     readonly kernel?: KernelOptions;
     readonly devices?: Readonly<Record<string, object>>;
     readonly files?: Scenario['files'];
+    readonly pools?: Scenario['pools'];
+    readonly attributes?: Scenario['attributes'];
+    readonly mdev_types?: Scenario['mdev_types'];
     readonly faults?: readonly Fault[];
   };
 }
@@ -206,6 +244,20 @@ export interface MockFd {
   readonly device?: string;
 }
 
+/** A write to an attribute: the text as it came, and the errno that it met. */
+export interface AttributeWrite {
+  readonly path: string;
+  readonly text: string;
+  readonly errno?: string;
+}
+
+export interface PoolState {
+  readonly capacity: number;
+  readonly free: number;
+  /** What somebody else took. */
+  readonly taken: number;
+}
+
 export interface MockDevice {
   readonly address: string;
   readonly kind: 'pci' | 'mtty';
@@ -245,5 +297,10 @@ export interface MockHost extends Host {
   setState(device: string, state: string | number): void;
   /** Plays another process that opens the group, or closes it. */
   holdGroup(group: number, held: boolean): void;
+  /** Every write to an attribute, in order. */
+  writes(): AttributeWrite[];
+  pools(): Readonly<Record<string, PoolState>>;
+  /** Plays somebody else who changes an attribute of the scenario, past all rules. */
+  setAttribute(path: string, value: string): void;
   close(): Promise<void>;
 }

@@ -2,6 +2,7 @@
 // devices: nothing here goes through the log or the faults. docs/mock.md lists the operations.
 #include <unistd.h>
 
+#include "mock/errnos.h"
 #include "mock/fsm.h"
 #include "mock/mock.h"
 #include "mock/reader.h"
@@ -126,6 +127,29 @@ Value HoldGroup(Mock& mock, Reader& r) {
   return Value::Object();
 }
 
+Value Writes(Mock& mock, Reader&) {
+  Value list = Value::Array();
+  for (const Tree::Written& w : mock.tree.Writes()) {
+    Value v = Value::Object();
+    v.Set("path", w.path);
+    v.Set("text", w.text);
+    if (w.error != 0) v.Set("errno", ErrnoName(-w.error));
+    list.Push(std::move(v));
+  }
+  Value v = Value::Object();
+  v.Set("writes", std::move(list));
+  v.Set("pools", mock.attributes.Pools());
+  return v;
+}
+
+Value SetAttribute(Mock& mock, Reader& r) {
+  std::string path, value;
+  if (!r.String("path", path)) r.Fail("path", "missing");
+  if (!r.String("value", value)) r.Fail("value", "missing");
+  if (int e = mock.attributes.Set(path, value); e != 0) throw ControlError{e, "no attribute " + path};
+  return Value::Object();
+}
+
 struct Operation {
   const char* name;
   Value (*run)(Mock&, Reader&);
@@ -142,6 +166,8 @@ constexpr Operation kOperations[] = {
     {"set-knobs", SetKnobs},
     {"set-state", SetState},
     {"hold-group", HoldGroup},
+    {"writes", Writes},
+    {"set-attribute", SetAttribute},
 };
 
 Value Dispatch(Mock& mock, std::string_view request) {

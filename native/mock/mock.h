@@ -39,6 +39,7 @@ class Mock {
   Tree tree;
   FaultTable faults;
   CallLog log;
+  Attributes attributes{*this};
   std::map<uint32_t, std::unique_ptr<Group>> groups;
   std::vector<std::unique_ptr<Device>> devices;
 };

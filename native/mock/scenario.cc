@@ -373,6 +373,7 @@ Scenario ReadScenario(std::string_view text) {
     for (const auto& [path, value] : files->members())
       s.files.push_back(ReadFile(path, value, Pointer("/files", path)));
   }
+  ReadAttributes(r, s);
   if (const Value* faults = r.ArrayMember("faults")) s.faults = ReadFaults(*faults, "/faults");
   r.Finish();
   for (const DeviceConfig& d : s.devices)

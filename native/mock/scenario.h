@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "mock/attributes.h"
 #include "mock/json.h"
 
 namespace vfm::mock {
@@ -152,6 +153,7 @@ struct Scenario {
   std::vector<DeviceConfig> devices;
   std::vector<FileConfig> files;
   std::vector<FaultConfig> faults;
+  AttributesConfig attributes;
 };
 
 // Throw ScenarioError.

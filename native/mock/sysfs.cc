@@ -190,6 +190,7 @@ void BuildTree(Mock& mock) {
     AddMdevParent(mock);
   for (const auto& d : mock.devices) AddDevice(mock, *d);
   for (const auto& [number, g] : mock.groups) AddGroup(mock, *g);
+  mock.attributes.Build();
   for (const FileConfig& f : mock.config.files) tree.Override(f);
 }
 

@@ -213,31 +213,14 @@ Node& Tree::CharDevice(const std::string& path, uint64_t rdev, uint32_t mode,
 }
 
 void Tree::Override(const FileConfig& f) {
-  // The path may lead through links that the mock made itself.
-  size_t slash = f.path.rfind('/');
-  std::string leaf = f.path.substr(slash + 1);
-  Node* parent = nullptr;
-  Node* node = nullptr;
-  if (Lookup(nullptr, f.path.substr(0, slash), true, parent) != 0) parent = nullptr;
-  if (parent != nullptr && parent->type == Node::Type::Directory) {
-    auto it = parent->children.find(leaf);
-    if (it != parent->children.end()) node = it->second.get();
-    if (f.absent && node != nullptr) {
-      parent->children.erase(it);
-      return;
-    }
-  }
+  std::string path = Resolve(f.path);
+  int error = 0;
+  Node* node = Find(nullptr, path, false, error);
+  if (f.absent && node != nullptr) return Remove(path);
   if (f.absent) throw ScenarioError("/files: " + f.path + " is absent anyway");
   if (node == nullptr) {
     if (!f.content && !f.link && !f.directory)
       throw ScenarioError("/files: " + f.path + " does not exist; give content, link or directory");
-    std::string path = f.path;
-    if (parent != nullptr) {
-      path = "/" + leaf;
-      for (Node* n = parent; n != &root_; n = n->parent)
-        for (auto& [name, child] : n->parent->children)
-          if (child.get() == n) path = "/" + name + path;
-    }
     node = &Make(path, Node::Type::Directory, S_IFDIR | 0755);
   }
   if (f.directory) return;
@@ -255,15 +238,67 @@ void Tree::Override(const FileConfig& f) {
   node->write_errno = f.write_errno;
 }
 
+std::string Tree::Resolve(const std::string& path) {
+  std::shared_lock hold(shape_);
+  size_t slash = path.rfind('/');
+  // What exists of the directories before the last part.
+  for (size_t end = slash; end != path.npos && end > 0; end = path.rfind('/', end - 1)) {
+    int error = 0;
+    const Node* node = Find(nullptr, std::string_view(path).substr(0, end), true, error);
+    if (node != nullptr) return PathOf(*node) + path.substr(end);
+  }
+  return path;
+}
+
+std::string Tree::PathOf(const Node& node) const {
+  std::string path;
+  for (const Node* n = &node; n != &root_; n = n->parent)
+    for (const auto& [name, child] : n->parent->children)
+      if (child.get() == n) path = "/" + name + path;
+  return path;
+}
+
+void Tree::Remove(const std::string& path) {
+  int error = 0;
+  Node* node = Find(nullptr, path, false, error);
+  if (node == nullptr) return;
+  auto& siblings = node->parent->children;
+  for (auto it = siblings.begin(); it != siblings.end(); ++it) {
+    if (it->second.get() != node) continue;
+    removed_.push_back(std::move(it->second));
+    siblings.erase(it);
+    return;
+  }
+}
+
+std::vector<Tree::Written> Tree::Writes() const {
+  std::lock_guard hold(lock_);
+  return writes_;
+}
+
 int Tree::Lookup(Node* base, std::string_view path, bool follow, Node*& out) {
-  if (path.size() >= PATH_MAX) return -ENAMETOOLONG;
+  std::shared_lock hold(shape_);
+  int error = 0;
+  Node* found = Find(base, path, follow, error);
+  if (found == nullptr) return error;
+  out = found;
+  return 0;
+}
+
+Node* Tree::Find(Node* base, std::string_view path, bool follow, int& error) const {
+  auto fail = [&error](int errno_value) {
+    error = -errno_value;
+    return nullptr;
+  };
+  if (path.size() >= PATH_MAX) return fail(ENAMETOOLONG);
   std::vector<std::string> todo = Split(path);
   std::reverse(todo.begin(), todo.end());
   bool slash_at_end = !path.empty() && path.back() == '/';
-  Node* at = path.starts_with('/') || base == nullptr ? &root_ : base;
+  Node* root = const_cast<Node*>(&root_);
+  Node* at = path.starts_with('/') || base == nullptr ? root : base;
   int links = 0;
   while (!todo.empty()) {
-    if (at->type != Node::Type::Directory) return -ENOTDIR;
+    if (at->type != Node::Type::Directory) return fail(ENOTDIR);
     std::string name = std::move(todo.back());
     todo.pop_back();
     if (name == ".") continue;
@@ -272,20 +307,19 @@ int Tree::Lookup(Node* base, std::string_view path, bool follow, Node*& out) {
       continue;
     }
     auto it = at->children.find(name);
-    if (it == at->children.end()) return -ENOENT;
+    if (it == at->children.end()) return fail(ENOENT);
     Node* next = it->second.get();
     if (next->type == Node::Type::Link && (follow || !todo.empty() || slash_at_end)) {
-      if (++links > kMaxLinks) return -ELOOP;
+      if (++links > kMaxLinks) return fail(ELOOP);
       std::vector<std::string> parts = Split(next->target);
-      if (next->target.starts_with('/')) at = &root_;
+      if (next->target.starts_with('/')) at = root;
       todo.insert(todo.end(), parts.rbegin(), parts.rend());
       continue;
     }
     at = next;
   }
-  if (slash_at_end && at->type != Node::Type::Directory) return -ENOTDIR;
-  out = at;
-  return 0;
+  if (slash_at_end && at->type != Node::Type::Directory) return fail(ENOTDIR);
+  return at;
 }
 
 FilePtr Tree::Open(Node* base, std::string_view path, int flags, int& error) {
@@ -317,6 +351,7 @@ FilePtr Tree::Open(Node* base, std::string_view path, int flags, int& error) {
   } else if (node->type == Node::Type::Device) {
     return node->open(flags, error);
   } else if (node->type == Node::Type::Directory) {
+    std::shared_lock hold(shape_);
     return std::make_shared<DirectoryFile>(*node, flags);
   } else {
     return std::make_shared<TextFile>(*this, *node, flags);
@@ -369,11 +404,17 @@ int Tree::ReadAll(Node& node, std::string& out) {
 }
 
 int Tree::WriteAll(Node& node, std::string_view text) {
-  if (node.write_errno != 0) return -node.write_errno;
-  if (node.store) return node.store(text);
+  std::string path;
+  {
+    // Before the write: it may remove the node.
+    std::shared_lock hold(shape_);
+    path = PathOf(node);
+  }
+  int error = node.write_errno != 0 ? -node.write_errno : node.store ? node.store(text) : 0;
   std::lock_guard hold(lock_);
-  node.content = text;
-  return 0;
+  if (error == 0 && !node.store) node.content = text;
+  writes_.push_back({std::move(path), std::string(text), error});
+  return error;
 }
 
 }  // namespace vfm::mock

@@ -9,8 +9,10 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <shared_mutex>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "kernel/kernel.h"
 #include "mock/file.h"
@@ -62,12 +64,31 @@ class Tree {
   int ReadAll(Node& node, std::string& out);
   int WriteAll(Node& node, std::string_view text);
 
+  /* while it is used: entries are made and removed while the result of `Change` is held */
+  std::unique_lock<std::shared_mutex> Change() { return std::unique_lock(shape_); }
+  // `path` with every link on the way to its last directory resolved: where the entry is, or would be made.
+  std::string Resolve(const std::string& path);
+  // Takes an entry and what is below it out of the tree; whoever has it open keeps it.
+  void Remove(const std::string& path);
+  // Every write to an attribute, in order: the text as it came, and a negated errno or 0.
+  struct Written {
+    std::string path, text;
+    int error;
+  };
+  std::vector<Written> Writes() const;
+
  private:
   Node& Make(const std::string& path, Node::Type type, uint32_t mode);
+  Node* Find(Node* base, std::string_view path, bool follow, int& error) const;
+  std::string PathOf(const Node& node) const;
 
   Node root_;
   uint64_t next_ino_ = 1;
-  std::mutex lock_;
+  mutable std::mutex lock_;
+  // Guards the shape of the tree: `children`, and what a node is.
+  mutable std::shared_mutex shape_;
+  std::vector<std::unique_ptr<Node>> removed_;
+  std::vector<Written> writes_;
 };
 
 // The tree's node of a directory that is open; null for any other file.
