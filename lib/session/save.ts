@@ -185,7 +185,10 @@ class Save {
       report.ns += result.endNs - result.startNs;
       if (phase === State.STOP_COPY) {
         // Only 0 ends a stream; ENOMSG here is a driver that lost its way (K-8).
-        if (result.end === 'zero') return report;
+        if (result.end === 'zero') {
+          await this.#stayed(phase);
+          return report;
+        }
         throw new VfioMigrateError(
           'read-failed',
           'the driver said ENOMSG in STOP_COPY, where a stream ends with 0',
@@ -203,6 +206,20 @@ class Save {
       throwIfInterrupted(this.#options.signal);
       if (result.bytes === 0n) await new Promise((resolve) => setTimeout(resolve, PRECOPY_PAUSE_MS));
     }
+  }
+
+  /**
+   * Someone who shares the device may have changed its state while it was read; then the bytes may be of two sessions,
+   * and no driver need say so at their end.
+   */
+  async #stayed(phase: KnownState): Promise<void> {
+    const now = await this.#device.state();
+    if (now === phase) return;
+    throw new VfioMigrateError(
+      'read-failed',
+      `${this.#device.facts.address}: somebody else changed its state while it was saved: it is in ${stateName(now)}, not in ${stateName(phase)}`,
+      { device: this.#device.facts.address },
+    );
   }
 
   #run(phase: KnownState): Promise<TransferResult> {

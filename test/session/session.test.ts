@@ -1,5 +1,5 @@
 /** What a session does with a device in the state it was found in, and what it leaves behind (K-5, K-6). */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, test } from 'vitest';
@@ -67,6 +67,23 @@ describe('a save', () => {
       found: stateName(state),
       state,
     })),
+  );
+
+  test.each(['STOP', 'RUNNING_P2P', 'PRE_COPY', 'RESUMING', 9])(
+    'is refused when somebody else moves the device to %s while it is read',
+    async (state) => {
+      const host = made('masks');
+      await on(host, '0000:40:00.0', async (device) => {
+        // The last read with bytes in it: 64 KiB in PRE_COPY and its end, then the rest.
+        host.setFaults([{ call: 'read', fd: 'data', nth: 3, state }]);
+        await expect(saved(device, 'moved')).rejects.toMatchObject({
+          code: 'read-failed',
+          message: expect.stringMatching(/somebody else changed its state/),
+          facts: { stateAfter: expect.any(String), recovery: expect.any(String) },
+        });
+      });
+      expect(existsSync(file('moved'))).toBe(false);
+    },
   );
 
   test.each(starts)(
