@@ -86,6 +86,9 @@ export interface MessageOptions {
 
 const ERASE_LINE = '\r\u001b[K';
 
+/** A line that a narrow terminal cuts off instead of wrapping it: one that wraps cannot be erased (DECAWM off and on). */
+const unwrapped = (line: string): string => (line === '' ? '' : `\u001b[?7l${line}\u001b[?7h`);
+
 /** Standard error: messages, and at most one progress line below them. */
 export class Messages {
   readonly #options: MessageOptions;
@@ -123,13 +126,13 @@ export class Messages {
   /** What must be read: errors, and the state a device was left in. Written as it is: it may be coloured. */
   insist(text: string): void {
     const line = this.#line;
-    writeMessage(2, `${line === '' ? '' : ERASE_LINE}${text}\n${line}`);
+    writeMessage(2, `${line === '' ? '' : ERASE_LINE}${text}\n${unwrapped(line)}`);
   }
 
   /** Draws or redraws the progress line; an empty text removes it. */
   line(text: string): void {
     if (!this.showsProgress || text === this.#line) return;
-    writeMessage(2, this.#line === '' ? text : `${ERASE_LINE}${text}`);
+    writeMessage(2, `${this.#line === '' ? '' : ERASE_LINE}${unwrapped(text)}`);
     this.#line = text;
   }
 }

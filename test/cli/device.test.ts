@@ -269,6 +269,11 @@ describe('the progress line', () => {
     const text = onTerminal(mock, `save ${NIC} -o ${dir.file('x.vfmig')}`);
     expect(text).toMatch(/\[mock\] save (PRE|STOP)_COPY {2}\[[#.]{10}\] +\d+ % {2}/);
     expect(text.split('\r\u001b[K').at(-1)).toMatch(/^mock: test-host/);
+    // A narrow terminal must not wrap it, or it cannot be erased; what comes after may wrap again.
+    const off = text.split('\u001b[?7l').length;
+    expect(off).toBeGreaterThan(1);
+    expect(text.split('\u001b[?7h')).toHaveLength(off);
+    expect(text.indexOf('\u001b[?7l')).toBeLessThan(text.indexOf('save PRE_COPY '));
   });
 
   it.each(['-q', '--no-progress'])('is not drawn with %s', (option) => {
