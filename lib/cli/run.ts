@@ -44,13 +44,16 @@ function beforeDashes(argv: readonly string[]): readonly string[] {
   return end < 0 ? argv : argv.slice(0, end);
 }
 
-/** Writes the result; gives the exit code: `exit`, unless it cannot be written. */
-async function print(text: string, exit = 0): Promise<number> {
+/**
+ * Writes the result; gives the exit code: `exit`, or that of a failure when it cannot be written. Then `instead` is said:
+ * what the text would have told of the command.
+ */
+async function print(text: string, exit = 0, instead = ''): Promise<number> {
   try {
     return (await writeAll(1, text)) ? exit : EXIT_CLOSED_PIPE;
   } catch (error) {
-    writeMessage(2, `vfio-migrate: cannot write to standard output: ${(error as Error).message}\n`);
-    return Exit.FAILED;
+    writeMessage(2, `vfio-migrate: cannot write to standard output: ${(error as Error).message}\n${instead}`);
+    return exit === 0 ? Exit.FAILED : exit;
   }
 }
 
@@ -64,7 +67,7 @@ interface Failing {
 
 async function fail(error: VfioMigrateError, how: Failing): Promise<number> {
   const exit = how.exit ?? error.exitCode;
-  if (how.json) return await print(errorDocument(error, how, exit), exit);
+  if (how.json) return await print(errorDocument(error, how, exit), exit, `${errorLines(error, how)}\n`);
   how.messages.insist(errorLines(error, how));
   return exit;
 }
@@ -154,10 +157,11 @@ async function present(
   messages: Messages,
 ): Promise<number> {
   const { exit = Exit.OK } = result;
-  if (options.json === true) return await print(documentText(spec, result, mock), exit);
+  const done = spec.answers ? '' : `What ${spec.name} was to do is done; only the report of it is lost.\n`;
+  if (options.json === true) return await print(documentText(spec, result, mock), exit, done);
   if (options.quiet === true && !spec.answers) return exit;
   const text = lines([...(mock === undefined ? [] : [`mock: ${mock}`]), ...result.text]);
-  if (!makesBytes(spec, options)) return await print(text, exit);
+  if (!makesBytes(spec, options)) return await print(text, exit, done);
   messages.insist(text.trimEnd());
   return exit;
 }

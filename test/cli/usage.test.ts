@@ -100,6 +100,19 @@ describe('standard output', () => {
     expect(stderr).toMatch(/^vfio-migrate: cannot write to standard output: ENOSPC/);
   });
 
+  it('that cannot be written loses neither an error nor that the work is done', () => {
+    const failed = shell('$CLI --json verify /nowhere/x >/dev/full');
+    expect(failed.status).toBe(1);
+    expect(failed.stderr).toMatch(
+      /cannot write to standard output.*\nvfio-migrate: cannot read \/nowhere\/x/,
+    );
+    const malformed = shell('$CLI --json verify - </dev/null >/dev/full');
+    expect(malformed.status).toBe(12);
+    const done = shell('cd "$(mktemp -d)" && $CLI pack - -o x </dev/null >/dev/full; ls; rm -r "$PWD"');
+    expect(done.stdout).toBe('x\n');
+    expect(done.stderr).toMatch(/cannot write to standard output.*\nWhat pack was to do is done/);
+  });
+
   it('is left blocking or non-blocking as it was found', () => {
     const { stdout } = shell(
       // Flags of the pipe by fdinfo, before and after; O_NONBLOCK is 04000.
