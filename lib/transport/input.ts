@@ -40,10 +40,12 @@ export interface InputOptions {
 }
 
 /**
- * Opens an input. `-` is standard input. Rejects with `usage` (a terminal, a directory) or `input-failed`.
+ * Opens an input. `-` is standard input. Rejects with `usage` (a terminal, a directory, an empty name) or `input-failed`.
  */
 export async function openInput(path: string, options: InputOptions = {}): Promise<Input> {
   const name = path === '-' ? 'standard input' : path;
+  if (path === '')
+    throw usage('the name of the input is empty', path, 'Name a file, or - for standard input.');
   try {
     return path === '-' ? await openStdin(options.signal) : await openPath(path, options.signal);
   } catch (error) {

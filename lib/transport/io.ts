@@ -103,7 +103,7 @@ export async function writeFully(
 
 /** Sentence part and remedy for an errno that files and pipes meet; {@link fileError} puts them together. */
 const MEANINGS: Readonly<Record<string, { readonly what: string; readonly remedy?: string }>> = {
-  ENOENT: { what: 'there is no such file or directory' },
+  ENOENT: { what: 'there is no such file or directory', remedy: 'Look at the name, and at its directories.' },
   ENOTDIR: { what: 'a part of the path is not a directory' },
   EACCES: {
     what: 'permission denied',
@@ -125,7 +125,10 @@ const MEANINGS: Readonly<Record<string, { readonly what: string; readonly remedy
     what: 'the disk quota is used up',
     remedy: 'Free some space or choose another place, then run it again.',
   },
-  EFBIG: { what: 'the file would be larger than the file system or a limit (ulimit -f) allows' },
+  EFBIG: {
+    what: 'the file would be larger than the file system or a limit (ulimit -f) allows',
+    remedy: 'Choose another place, or raise the limit.',
+  },
   EPIPE: {
     what: 'the reader of the pipe has gone',
     remedy: 'Look at the messages of the command behind the pipe.',

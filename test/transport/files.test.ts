@@ -306,6 +306,7 @@ describe('what cannot be an input', () => {
     ['nothing', (dir) => dir.file('missing'), 'input-failed', /no such file/],
     ['a directory', (dir) => dir.path, 'usage', /is a directory/],
     ['a terminal', () => '/dev/ptmx', 'usage', /is a terminal/],
+    ['an empty name', () => '', 'usage', /name of the input is empty/],
     ['an empty file', (dir) => dir.file('empty', ''), 'container-foreign', /is empty/],
     ['the raw bytes', (dir) => dir.file('raw', MTTY), 'container-foreign', /mtty.*bare bytes/],
   ])('%s', async (_name, path, code, sentence) => {
