@@ -84,6 +84,8 @@ export interface NativeKernel {
 
   /** A device's thread, with nothing open yet. */
   createDevice(): NativeDevice;
+  /** A thread for what blocks on another process, with nothing open yet. */
+  createPeer(): NativePeer;
   /** Ends the file-tree thread. Devices that are open keep the kernel alive. */
   close(): Promise<void>;
 }
@@ -117,6 +119,29 @@ export interface NativeDevice {
   openIommufd(path: string): Promise<void>;
   /** `token`: 16 bytes, sent with VFIO_DEVICE_BIND_FLAG_TOKEN; null sends the 16-byte struct of kernels before 6.17. Gives the devid. */
   bindIommufd(token: Uint8Array | null): Promise<number>;
+
+  /*
+   * A device fd that somebody else has opened: each of these is an opening step of its own. On a kernel whose
+   * descriptors do not leave the process all but the first reject with ENOSYS. Nothing is asked of the descriptor.
+   */
+  /** Duplicates a descriptor of this process (the kernel's own number), which stays the caller's. */
+  adoptFd(fd: number): Promise<void>;
+  /** pidfd_getfd: descriptor `fd` of the process that `peer` has open. */
+  takeFd(peer: NativePeer, fd: number): Promise<void>;
+  /**
+   * One recvmsg on the socket that `peer` has open, of at most `max` bytes, without waiting (EAGAIN). The device fd is
+   * there if exactly one descriptor came (`fds`); more are closed. No byte and no descriptor is the end of the stream.
+   */
+  receiveFd(peer: NativePeer, max: number): Promise<{ readonly data: Uint8Array; readonly fds: number }>;
+  /** One sendmsg of `data` (not empty) with all descriptors, in the order of {@link descriptors}, without waiting. */
+  sendFds(peer: NativePeer, data: Uint8Array): Promise<void>;
+  /** The kernel's numbers of what is open, to be passed to a child. They are lent: nobody else closes them. */
+  descriptors(): Promise<{
+    readonly device: number | null;
+    readonly iommufd: number | null;
+    readonly container: number | null;
+    readonly group: number | null;
+  }>;
 
   /** True when a device fd is there. */
   readonly isOpen: boolean;
@@ -155,6 +180,24 @@ export interface NativeDevice {
   rawIoctl(request: number, arg: Uint8Array | bigint): Promise<number>;
 
   /** Closes data fds last-opened first, then device, group, container, iommufd; then ends the thread. */
+  close(): Promise<void>;
+}
+
+/** Another process: its pidfd, or a socket on which it listens. One thread, which may wait for ever. */
+export interface NativePeer {
+  /** pidfd_open. This or {@link connect}, once; again is EALREADY. */
+  openProcess(pid: number): Promise<void>;
+  /** A stream socket of AF_UNIX, connected to `path`. */
+  connect(path: string): Promise<void>;
+  /** Until there is something to read; for a process: until it has ended. */
+  waitReadable(): Promise<void>;
+  /** One read(2) on the socket of at most `max` bytes (64 KiB); an empty array is the end. */
+  read(max: number): Promise<Uint8Array>;
+  /** One write(2) on the socket; gives the bytes it took. */
+  write(data: Uint8Array): Promise<number>;
+  /** Ends what is running or queued with `ERR_CANCELED`. */
+  cancel(): void;
+  /** Cancels, then closes. */
   close(): Promise<void>;
 }
 

@@ -112,6 +112,22 @@ class Device final : public Handle {
   /* `token`: 16 bytes, or none for the struct that kernels before 6.17 know. Gives the devid. */
   Outcome<uint32_t> BindIommufd(const Bytes& token);
 
+  /* Descriptors that come from elsewhere, and go there (device_fds.cc). */
+  Outcome<Nothing> AdoptFd(int fd);
+  Outcome<Nothing> TakeFd(const Fd& pidfd, int target);
+  struct Received {
+    Bytes data;
+    /* Descriptors that came with the bytes. The device's is kept when it came alone; others are closed. */
+    uint32_t fds = 0;
+  };
+  Outcome<Received> ReceiveFd(const Fd& socket, size_t max);
+  Outcome<Nothing> SendFds(const Fd& socket, const Bytes& data);
+  /* Kernel's numbers, -1 where nothing is open, in the order in which SendFds() sends them. */
+  struct Numbers {
+    int device, iommufd, container, group;
+  };
+  Outcome<Numbers> Descriptors();
+
   Outcome<Nothing> FeatureProbe(uint32_t index, uint32_t ops);
   /* GET or SET with `payload`; gives the payload as the kernel left it. */
   Outcome<Bytes> Feature(uint32_t index, FeatureOps op, Bytes payload);

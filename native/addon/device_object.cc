@@ -10,6 +10,36 @@ namespace {
 constexpr uint64_t kMaxOffset = std::numeric_limits<int64_t>::max();
 constexpr size_t kMaxName = 4096;
 constexpr size_t kTokenSize = 16;
+constexpr size_t kMaxMessage = size_t{64} << 10;
+
+int FdArg(Napi::Value value, const char* name) {
+  return static_cast<int>(IntegerArg(value, name, 0, std::numeric_limits<int>::max()));
+}
+
+Napi::Value ToReceived(Napi::Env env, Device::Received& value) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("data", ToJs(env, value.data));
+  object.Set("fds", Napi::Number::New(env, value.fds));
+  return object;
+}
+
+Napi::Value ToNumbers(Napi::Env env, Device::Numbers& value) {
+  Napi::Object object = Napi::Object::New(env);
+  const auto set = [&](const char* name, int fd) {
+    object.Set(name, fd < 0 ? env.Null() : Napi::Value(Napi::Number::New(env, fd)));
+  };
+  set("device", value.device);
+  set("iommufd", value.iommufd);
+  set("container", value.container);
+  set("group", value.group);
+  return object;
+}
+
+std::shared_ptr<const Fd> PeerArg(Napi::Value value) {
+  PeerObject* peer = PeerObject::From(value);
+  if (!peer) ThrowType(value.Env(), "ERR_INVALID_ARG_TYPE", "The \"peer\" argument must be a NativePeer");
+  return peer->native()->fd();
+}
 
 }  // namespace
 
@@ -83,6 +113,37 @@ Napi::Value DeviceObject::BindIommufd(const Napi::CallbackInfo& info) {
     }
   }
   return Ask(info, *native(), [d = native(), token = std::move(token)] { return d->BindIommufd(token); });
+}
+
+Napi::Value DeviceObject::AdoptFd(const Napi::CallbackInfo& info) {
+  return Ask(info, *native(), [d = native(), fd = FdArg(info[0], "fd")] { return d->AdoptFd(fd); });
+}
+
+/* The peer's descriptor is shared with the request: closing the peer waits for nobody. */
+Napi::Value DeviceObject::TakeFd(const Napi::CallbackInfo& info) {
+  return Ask(info, *native(), [d = native(), pidfd = PeerArg(info[0]), fd = FdArg(info[1], "fd")] {
+    return d->TakeFd(*pidfd, fd);
+  });
+}
+
+Napi::Value DeviceObject::ReceiveFd(const Napi::CallbackInfo& info) {
+  const auto max = static_cast<size_t>(IntegerArg(info[1], "max", 1, kMaxMessage));
+  return Ask(
+      info, *native(), [d = native(), socket = PeerArg(info[0]), max] { return d->ReceiveFd(*socket, max); },
+      ToReceived);
+}
+
+Napi::Value DeviceObject::SendFds(const Napi::CallbackInfo& info) {
+  Bytes data = BytesArg(info[1], "data", kMaxMessage);
+  if (data.empty()) ThrowType(info.Env(), "ERR_INVALID_ARG_VALUE", "The \"data\" argument must not be empty");
+  return Ask(info, *native(), [d = native(), socket = PeerArg(info[0]), data = std::move(data)] {
+    return d->SendFds(*socket, data);
+  });
+}
+
+Napi::Value DeviceObject::Descriptors(const Napi::CallbackInfo& info) {
+  return Ask(
+      info, *native(), [d = native()] { return d->Descriptors(); }, ToNumbers);
 }
 
 Napi::Value DeviceObject::FeatureProbe(const Napi::CallbackInfo& info) {
@@ -203,6 +264,11 @@ Napi::Function DeviceObject::Define(Napi::Env env) {
                       AsyncMethod<&D::OpenCdev>("openCdev"),
                       AsyncMethod<&D::OpenIommufd>("openIommufd"),
                       AsyncMethod<&D::BindIommufd>("bindIommufd"),
+                      AsyncMethod<&D::AdoptFd>("adoptFd"),
+                      AsyncMethod<&D::TakeFd>("takeFd"),
+                      AsyncMethod<&D::ReceiveFd>("receiveFd"),
+                      AsyncMethod<&D::SendFds>("sendFds"),
+                      AsyncMethod<&D::Descriptors>("descriptors"),
                       AsyncMethod<&D::FeatureProbe>("featureProbe"),
                       AsyncMethod<&D::FeatureGet>("featureGet"),
                       AsyncMethod<&D::FeatureSet>("featureSet"),

@@ -90,12 +90,12 @@ Napi::Value KernelObject::NewMock(const Napi::CallbackInfo& info) {
       library.create(VFM_KERNEL_ABI, scenario.data(), scenario.size(),
                      persistent ? state_dir.c_str() : nullptr, &table, sentence, sizeof(sentence));
   if (error < 0) ThrowErrno(env, error, sentence[0] ? sentence : "The scenario was refused");
-  if (table->abi != VFM_KERNEL_ABI || table->size < sizeof(vfm_kernel)) {
+  if (table->abi != VFM_KERNEL_ABI || table->size < VFM_KERNEL_MIN_SIZE) {
     /* Not released: where the members of another ABI stand is not known. */
     throw Napi::Error::New(env, path + " has another ABI than this addon: " + std::to_string(table->abi) +
                                     ", " + std::to_string(table->size) + " bytes; expected " +
                                     std::to_string(VFM_KERNEL_ABI) + ", " +
-                                    std::to_string(sizeof(vfm_kernel)));
+                                    std::to_string(VFM_KERNEL_MIN_SIZE));
   }
   Napi::Object object = New(env, KernelRef::Adopt(table));
   KernelObject* self = From(object);
@@ -159,6 +159,13 @@ Napi::Value KernelObject::CreateDevice(const Napi::CallbackInfo& info) {
   return Wrap(env, data.classes.device, Worker::Make<Device>(data.channel, native()->kernel()));
 }
 
+Napi::Value KernelObject::CreatePeer(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  EnvData& data = EnvData::Of(env);
+  if (native()->closing()) throw Napi::Error(env, ToError(env, Failure::Code("ERR_CLOSED", "createPeer")));
+  return Wrap(env, data.classes.peer, Worker::Make<Peer>(data.channel, native()->kernel()));
+}
+
 Napi::Value KernelObject::Close(const Napi::CallbackInfo& info) {
   return AskClose(info, *native());
 }
@@ -174,6 +181,7 @@ Napi::Function KernelObject::Define(Napi::Env env) {
                          AsyncMethod<&K::Stat>("stat"),
                          AsyncMethod<&K::Access>("access"),
                          InstanceMethod<&K::CreateDevice>("createDevice"),
+                         InstanceMethod<&K::CreatePeer>("createPeer"),
                          AsyncMethod<&K::Close>("close"),
                      });
 }

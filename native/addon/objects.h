@@ -8,6 +8,7 @@
 
 #include "device.h"
 #include "file_tree.h"
+#include "peer.h"
 #include "request.h"
 #include "transfer_job.h"
 
@@ -32,6 +33,7 @@ class KernelObject final : public Wrapped<KernelObject, FileTree> {
   Napi::Value Stat(const Napi::CallbackInfo& info);
   Napi::Value Access(const Napi::CallbackInfo& info);
   Napi::Value CreateDevice(const Napi::CallbackInfo& info);
+  Napi::Value CreatePeer(const Napi::CallbackInfo& info);
   Napi::Value Close(const Napi::CallbackInfo& info);
   static Napi::Value Control(const Napi::CallbackInfo& info);
 
@@ -61,6 +63,11 @@ class DeviceObject final : public Wrapped<DeviceObject, Device> {
   Napi::Value OpenCdev(const Napi::CallbackInfo& info);
   Napi::Value OpenIommufd(const Napi::CallbackInfo& info);
   Napi::Value BindIommufd(const Napi::CallbackInfo& info);
+  Napi::Value AdoptFd(const Napi::CallbackInfo& info);
+  Napi::Value TakeFd(const Napi::CallbackInfo& info);
+  Napi::Value ReceiveFd(const Napi::CallbackInfo& info);
+  Napi::Value SendFds(const Napi::CallbackInfo& info);
+  Napi::Value Descriptors(const Napi::CallbackInfo& info);
   Napi::Value FeatureProbe(const Napi::CallbackInfo& info);
   Napi::Value FeatureGet(const Napi::CallbackInfo& info);
   Napi::Value FeatureSet(const Napi::CallbackInfo& info);
@@ -74,6 +81,24 @@ class DeviceObject final : public Wrapped<DeviceObject, Device> {
   Napi::Value Pread(const Napi::CallbackInfo& info);
   Napi::Value Pwrite(const Napi::CallbackInfo& info);
   Napi::Value RawIoctl(const Napi::CallbackInfo& info);
+  Napi::Value Close(const Napi::CallbackInfo& info);
+};
+
+class PeerObject final : public Wrapped<PeerObject, Peer> {
+ public:
+  static constexpr napi_type_tag kTag = {0x7666696f2d6d6967, 0x7065657200000001};
+  static Napi::Function Define(Napi::Env env);
+
+  explicit PeerObject(const Napi::CallbackInfo& info);
+  ~PeerObject() override;
+
+ private:
+  Napi::Value OpenProcess(const Napi::CallbackInfo& info);
+  Napi::Value Connect(const Napi::CallbackInfo& info);
+  Napi::Value WaitReadable(const Napi::CallbackInfo& info);
+  Napi::Value Read(const Napi::CallbackInfo& info);
+  Napi::Value Write(const Napi::CallbackInfo& info);
+  void Cancel(const Napi::CallbackInfo& info);
   Napi::Value Close(const Napi::CallbackInfo& info);
 };
 

@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #ifdef __cplusplus
@@ -72,7 +73,20 @@ struct vfm_kernel {
   ssize_t (*getdents)(void* ctx, int fd, void* buf, size_t len);
 
   int (*uname)(void* ctx, struct vfm_uname* out);
+
+  /* Descriptors that come from and go to other processes. A provider whose descriptors do not leave its
+   * process leaves these out, or NULL: the caller takes that as -ENOSYS. A descriptor that arrives is
+   * close-on-exec. */
+  int (*pidfd_open)(void* ctx, int32_t pid, uint32_t flags);
+  int (*pidfd_getfd)(void* ctx, int pidfd, int target, uint32_t flags);
+  int (*socket)(void* ctx, int domain, int type, int protocol);
+  int (*connect)(void* ctx, int fd, const struct sockaddr* address, uint32_t length);
+  ssize_t (*sendmsg)(void* ctx, int fd, const struct msghdr* message, int flags);
+  ssize_t (*recvmsg)(void* ctx, int fd, struct msghdr* message, int flags);
 };
+
+/* The least `size` of a provider: all before the members that may be left out. */
+#define VFM_KERNEL_MIN_SIZE offsetof(struct vfm_kernel, pidfd_open)
 
 /* ---- the mock kernel's library
  * ---------------------------------------------------------------------------------- */

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
@@ -101,6 +102,35 @@ int Uname(void*, struct vfm_uname* out) {
   return 0;
 }
 
+/* The C library's wrappers are younger still (glibc 2.36), and so are the numbers in some kernel headers.
+ * They are the same on all architectures. */
+constexpr long kSysPidfdOpen = 434;
+constexpr long kSysPidfdGetfd = 438;
+
+int PidfdOpen(void*, int32_t pid, uint32_t flags) {
+  return OrErrno(static_cast<int>(::syscall(kSysPidfdOpen, pid, flags)));
+}
+
+int PidfdGetfd(void*, int pidfd, int target, uint32_t flags) {
+  return OrErrno(static_cast<int>(::syscall(kSysPidfdGetfd, pidfd, target, flags)));
+}
+
+int Socket(void*, int domain, int type, int protocol) {
+  return OrErrno(::socket(domain, type | SOCK_CLOEXEC, protocol));
+}
+
+int Connect(void*, int fd, const struct sockaddr* address, uint32_t length) {
+  return OrErrno(::connect(fd, address, length));
+}
+
+ssize_t Sendmsg(void*, int fd, const struct msghdr* message, int flags) {
+  return OrErrno(::sendmsg(fd, message, flags | MSG_NOSIGNAL));
+}
+
+ssize_t Recvmsg(void*, int fd, struct msghdr* message, int flags) {
+  return OrErrno(::recvmsg(fd, message, flags | MSG_CMSG_CLOEXEC));
+}
+
 /* Constant-initialised and trivially destructible: a thread that outlives main() may still be inside a call.
  */
 constinit vfm_kernel linux_kernel = {
@@ -124,6 +154,12 @@ constinit vfm_kernel linux_kernel = {
     .faccessat = Faccessat,
     .getdents = Getdents,
     .uname = Uname,
+    .pidfd_open = PidfdOpen,
+    .pidfd_getfd = PidfdGetfd,
+    .socket = Socket,
+    .connect = Connect,
+    .sendmsg = Sendmsg,
+    .recvmsg = Recvmsg,
 };
 
 }  // namespace

@@ -70,6 +70,9 @@ export function fakeHost(tree: Tree, answers: Answers = {}): FakeHost {
     },
     access: async (path) => void lookup(tree, path, 'access'),
     createDevice: () => fakeDevice(answers, log),
+    createPeer: () => {
+      throw errno('ENOSYS', 'socket');
+    },
     close: async () => undefined,
   };
   return { kernel, tree, answers, log, mock: 'fake' };
