@@ -82,6 +82,7 @@ const DEFAULT_ORIGIN = 'file';
 const KNOWN: ReadonlySet<string> = new Set([
   ...[
     'schema',
+    'mock',
     'requires',
     'id',
     'ref',
