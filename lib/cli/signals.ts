@@ -6,6 +6,12 @@ import { constants } from 'node:os';
 
 const HANDLED = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
+/**
+ * A signal so soon after the first is the same wish: timeout(1) signals its child and then the group it is in, a closed
+ * terminal comes from kernel and shell, a supervisor may send SIGTERM with SIGHUP. Nobody presses a key as fast.
+ */
+const ECHO_MS = 200;
+
 export interface SignalActions {
   /** The first signal: start to unwind. */
   readonly first: (signal: NodeJS.Signals) => void;
@@ -26,12 +32,15 @@ export function signalExit(signal: NodeJS.Signals): number {
 
 export function watchSignals(actions: SignalActions): SignalWatch {
   let received: NodeJS.Signals | null = null;
+  let at = 0;
   const handler = (signal: NodeJS.Signals) => {
     if (received === null) {
       received = signal;
+      at = performance.now();
       actions.first(signal);
       return;
     }
+    if (performance.now() - at < ECHO_MS) return;
     try {
       actions.last(signal);
     } finally {

@@ -310,6 +310,17 @@ describe('signals', () => {
     expect(await readdir(dir.path)).toEqual(['scenario.json']);
   });
 
+  it('one that comes twice at once, as timeout(1) sends it, is one', () => {
+    const outcome = shell(
+      `timeout -s TERM 2 $CLI ${[...slow(), 'save', NIC, '-o', dir.file('x.vfmig')].join(' ')}`,
+    );
+    expect(outcome.status).toBe(124);
+    expect(outcome.stderr).toMatch(
+      /interrupted by SIGTERM\n.*\nstate now: RUNNING .*\ndone about it: went back/,
+    );
+    expect(outcome.stderr).not.toContain('again: leaving');
+  });
+
   it('the second leaves at once, and says what is last known of the device', async () => {
     // The arc back takes longer than the test: unwinding cannot end.
     const child = start([
@@ -320,7 +331,7 @@ describe('signals', () => {
     await until(partial);
     await new Promise((resolve) => setTimeout(resolve, 500));
     child.kill('SIGINT');
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await new Promise((resolve) => setTimeout(resolve, 500));
     const second = Date.now();
     child.kill('SIGINT');
     const done = await outcome;
