@@ -16,7 +16,18 @@ if (argv[0] === '--version' || argv[0] === '-V') {
     process.exitCode = 1;
   }
 } else {
-  const { run } = await import('./run.ts');
+  const run = await program();
   // Set, not exit(): a pending read on libuv's pool would hold exit() back, and buffers of the addon flush by themselves.
-  process.exitCode = await run(argv, process.env);
+  if (run !== null) process.exitCode = await run(argv, process.env);
+}
+
+/** The rest of the program, or null where not even that can be read (no more descriptors, a broken installation). */
+async function program(): Promise<typeof import('./run.ts')['run'] | null> {
+  try {
+    return (await import('./run.ts')).run;
+  } catch (error) {
+    process.exitCode = 1;
+    writeSync(2, `vfio-migrate: this program cannot be loaded: ${(error as Error).message}\n`);
+    return null;
+  }
 }

@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { copyFileSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { COMMANDS, EXIT_CODES, GLOBAL_OPTIONS } from '../../lib/cli/commands.ts';
-import { cli, shell } from '../helpers/cli.ts';
+import { CLI, cli, scratch, shell } from '../helpers/cli.ts';
 import { violations } from '../helpers/schema.ts';
 
 const VERSION = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')).version;
@@ -111,6 +111,16 @@ describe('standard output', () => {
     const done = shell('cd "$(mktemp -d)" && $CLI pack - -o x </dev/null >/dev/full; ls; rm -r "$PWD"');
     expect(done.stdout).toBe('x\n');
     expect(done.stderr).toMatch(/cannot write to standard output.*\nWhat pack was to do is done/);
+  });
+
+  it('says so when the program is not all there', () => {
+    const dir = scratch();
+    // The entry alone, as a broken installation may have it.
+    copyFileSync(CLI, dir.file('main.mjs'));
+    const { status, stderr } = shell(`${process.execPath} ${dir.file('main.mjs')} list`);
+    dir.remove();
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^vfio-migrate: this program cannot be loaded: .*run\.js/);
   });
 
   it('is left blocking or non-blocking as it was found', () => {
