@@ -86,10 +86,8 @@ export class PlainOutput implements Output {
   }
 
   explain(error: unknown): unknown {
-    const note =
-      this.written > 0n
-        ? `, after ${this.written} bytes: what came out is not whole`
-        : ', before its first byte';
+    const out = this.written + bytesBefore(error);
+    const note = out > 0n ? `, after ${out} bytes: what came out is not whole` : ', before its first byte';
     return fileError('output-failed', 'cannot write to', this.name, error, { note });
   }
 
