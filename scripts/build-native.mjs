@@ -11,10 +11,19 @@
 //
 // Node's headers are the running Node's own where they lie beside it; otherwise node-gyp downloads them.
 import { spawn } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, statSync, utimesSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
@@ -61,6 +70,21 @@ function run(command, args, { env = {}, show = false } = {}) {
       process.stderr.write(Buffer.concat(output));
       failed(new BuildError(`failed (${signal ?? `exit code ${code}`}): ${[command, ...args].join(' ')}`));
     });
+  });
+}
+
+/** Runs a command in the repository's root and gives what it printed, also when it failed. */
+function capture(command, args) {
+  return new Promise((done, failed) => {
+    const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+    const text = { stdout: '', stderr: '' };
+    for (const name of ['stdout', 'stderr']) {
+      child[name].setEncoding('utf8').on('data', (chunk) => {
+        text[name] += chunk;
+      });
+    }
+    child.on('error', (error) => failed(new BuildError(`${command}: ${error.message}`)));
+    child.on('close', (status) => done({ status, ...text }));
   });
 }
 
@@ -168,10 +192,43 @@ async function unitTests(kind) {
   await run(join(directory, 'unit_tests'), [], { show: true });
 }
 
+/**
+ * clang-tidy over what the debug build compiles of native/, one process a processor. A file that was clean is not looked
+ * at again until it, a header or the checks change.
+ */
 async function tidy() {
   const directory = await buildDev('debug');
-  const sources = inputs().filter((file) => file.endsWith('.cc'));
-  await run('clang-tidy', ['--quiet', '-p', directory, ...sources], { show: true });
+  const compiled = JSON.parse(readFileSync(join(directory, 'compile_commands.json'), 'utf8'));
+  const hash = (data) => createHash('sha256').update(data).digest('hex');
+  const headers = inputs().filter((file) => file.endsWith('.h'));
+  const common = ['.clang-tidy', 'native/CMakeLists.txt', ...headers.map((file) => relative(root, file))];
+  const version = await run('clang-tidy', ['--version']);
+  const commonHash = hash(common.map((file) => hash(readFileSync(join(root, file)))).join() + version);
+  const clean = join(directory, 'tidy');
+  mkdirSync(clean, { recursive: true });
+
+  const files = [...new Set(compiled.map(({ file }) => file))].filter((file) =>
+    file.startsWith(join(root, 'native') + sep),
+  );
+  const queue = files
+    .map((file) => ({ file, stamp: join(clean, hash(commonHash + file + hash(readFileSync(file)))) }))
+    .filter(({ stamp }) => options.force || !existsSync(stamp));
+  process.stderr.write(`clang-tidy: ${queue.length} of ${files.length} files to look at\n`);
+  const bad = [];
+  const lane = async () => {
+    for (let next = queue.shift(); next; next = queue.shift()) {
+      const { status, stdout, stderr } = await capture('clang-tidy', ['--quiet', '-p', directory, next.file]);
+      if (status === 0) {
+        writeFileSync(next.stamp, '');
+        continue;
+      }
+      bad.push(relative(root, next.file));
+      // On its standard error it only counts warnings, unless it could not run at all.
+      process.stdout.write(stdout.replaceAll(root + sep, '') || stderr);
+    }
+  };
+  await Promise.all(Array.from({ length: availableParallelism() }, lane));
+  if (bad.length > 0) throw new BuildError(`clang-tidy has findings in ${bad.sort().join(', ')}`);
 }
 
 async function main() {

@@ -167,7 +167,7 @@ Napi::Value ToJs(Napi::Env env, Block& value) {
   }
   uint8_t* data = value.data.release();
   return Napi::Buffer<uint8_t>::NewOrCopy(env, data, value.size,
-                                          [](Napi::Env, uint8_t* old) { delete[] old; });
+                                          [](Napi::Env, const uint8_t* old) { delete[] old; });
 }
 
 Napi::Value ToJs(Napi::Env env, vfm_stat& value) {

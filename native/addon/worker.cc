@@ -119,7 +119,8 @@ int Worker::StartLocked() {
   const int error = pthread_create(&thread, &attributes, Main, self.get());
   pthread_attr_destroy(&attributes);
   if (error == 0) {
-    self.release();
+    /* The thread owns it now. */
+    (void)self.release();
     started_ = true;
   }
   return error;

@@ -101,7 +101,7 @@ class Worker : public std::enable_shared_from_this<Worker> {
   /* Is there something to close although no request ever ran? */
   virtual bool HasDescriptors() const { return false; }
 
-  static void* Main(void* self);
+  static void* Main(void* arg);
   void Serve();
   void Ended();
   int StartLocked();
