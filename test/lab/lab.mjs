@@ -19,7 +19,15 @@ export const C = 'cccccccc-0000-4000-8000-000000000003';
 export { lib };
 export const host = lib.linuxHost();
 /** For the suite's cases. */
-export const context = { lib, host, devices: { a: A, b: B, c: C } };
+export const context = {
+  lib,
+  host,
+  devices: { a: A, b: B, c: C },
+  watchSteps: (uuid) => {
+    const driver = watchDriver(uuid);
+    return () => driver().steps;
+  },
+};
 
 const directory = mkdtempSync(join(tmpdir(), 'lab-'));
 /** A name in the directory of this run. */

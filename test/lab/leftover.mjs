@@ -11,6 +11,14 @@ function waits(pid, place) {
   );
 }
 
+/** Waits until a command that was started has come to a place; it must not end before. */
+function arrives({ child }, place, look) {
+  return until(place, () => {
+    assert.equal(child.exitCode, null, `the command ended, waited for ${place}`);
+    return look();
+  });
+}
+
 /** Offsets of the sections of a state file, by type. */
 function sections(bytes) {
   const found = [];
@@ -30,7 +38,8 @@ async function savingIn(state) {
   const driver = watchDriver(A);
   const command = start(['save', A, '-o', '-'], { stdout: pipe.writer });
   const last = state === 'PRE_COPY' ? '2>6' : '7>3';
-  await until(state, () => driver().steps.at(-1) === last && waits(command.child.pid, 'pipe_write'));
+  const there = () => driver().steps.at(-1) === last && waits(command.child.pid, 'pipe_write');
+  await arrives(command, state, there);
   return { ...command, driver, pipe };
 }
 
@@ -42,7 +51,7 @@ async function loading() {
   pipe.write(bytes.subarray(0, second.at));
   const driver = watchDriver(B);
   const command = start(['load', '-i', '-', B], { stdin: pipe.reader });
-  await until('RESUMING', () => driver().steps.at(-1) === '1>4');
+  await arrives(command, 'RESUMING', () => driver().steps.at(-1) === '1>4');
   return { ...command, driver, pipe };
 }
 

@@ -1,6 +1,6 @@
 /** What the driver keeps over reset and close, and its registers as such (uAPI §5). */
 import assert from 'node:assert/strict';
-import { checkRegisters, IMAGE, writeRecipe } from './mtty.mjs';
+import { checkRegisters, HEADER_SIZE, IMAGE, writeRecipe } from './mtty.mjs';
 import { errnoOf, open, readAll, registersOf, session, withDevice } from './requests.mjs';
 
 /** @import { Case } from './cases.mjs' */
@@ -32,6 +32,40 @@ async function found(context, state, work) {
   }
 }
 
+/**
+ * Reads and writes registers in an order that is the same each time, and gives what was read. A FIFO that is empty is not
+ * read: the driver then hands out memory of its own.
+ */
+async function wander({ read, write }, accesses) {
+  const answers = [];
+  let random = 1;
+  const next = (limit) => {
+    random = (Math.imul(random, 1664525) + 1013904223) >>> 0;
+    return (random >>> 16) % limit;
+  };
+  for (let i = 0; i < accesses; i++) {
+    const [bar, register, writes, value] = [next(2), next(8), next(2) === 1, next(256)];
+    if (writes) await write(bar, register, value);
+    else if (register !== 0 || (await read(bar, 3)) & 0x80 || (await read(bar, 5)) & 1) {
+      answers.push(await read(bar, register));
+    }
+  }
+  return Buffer.from(answers).toString('hex');
+}
+
+/** What {@link wander} reads from a device that {@link IMAGE} was loaded into, and the ports as they are saved afterwards. */
+const ANSWERS = [
+  '4849b30301b34aa5c40b0beb000100b35a4bc100a45ac1605a60a560265a00f6a4b3a4602660585ab32600b3b3c1e326',
+  'e326e3b3f75ac2ffc1b30013c1f7602660ff6c019202929200aec1b3c15aa860540060b8a8fb68c2682768aefb0081f0',
+  'aef0db675fdbdb600089eded00c2b3e0b2c191e060004907335495b300304930009533c101c1050105c1cb01b301c407',
+  '95c4076025b3b30100000121015ec495eabfb3c4c4c40001e8e855e82ce807e855b3e855257e797979ed60000101e800',
+  '01e8006079007e006000',
+].join('');
+const PORTS = [
+  '00f700ec7900007025494a4b4c00000000000000000000000000000100007c00b2010100005a00d9e80000ba21088f59',
+  'a36e7e00000000000000000007010601000000003f100100',
+].join('');
+
 /** @type {Case[]} */
 export const keeping = [
   {
@@ -45,6 +79,18 @@ export const keeping = [
         assert.equal((await device.pread(4n, 4))[0], 0x0b);
         assert.equal(await errnoOf(device.pread(8n << 40n, 1)), 'EFAULT');
         assert.equal(Buffer.from(await device.pread(7n << 40n, 4)).toString('hex'), '48435332');
+      }),
+  },
+  {
+    name: 'the registers, in a long walk from a known state',
+    run: (context) =>
+      withDevice(context, context.devices.b, async (device) => {
+        const fd = await session(device, RESUMING);
+        await fd.write(IMAGE);
+        await device.setState(RUNNING);
+        assert.equal(await wander(registersOf(device), 400), ANSWERS);
+        const saved = await readAll(await session(device, STOP_COPY));
+        assert.equal(saved.subarray(HEADER_SIZE).toString('hex'), PORTS);
       }),
   },
   {

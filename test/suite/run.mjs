@@ -18,8 +18,12 @@ const context = { lib, host: lib.linuxHost(), devices: { a, b, c } };
 
 console.log(`1..${cases.length}`);
 let number = 0;
-for (const { name, run } of cases) {
+for (const { name, run, needs } of cases) {
   number++;
+  if (needs !== undefined) {
+    console.log(`ok ${number} - ${name} # SKIP the driver's log is not read here`);
+    continue;
+  }
   try {
     await run(context);
     console.log(`ok ${number} - ${name}`);

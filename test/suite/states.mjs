@@ -45,6 +45,30 @@ export const states = [
       }),
   },
   {
+    name: 'between them lie the arcs that path() says',
+    needs: 'watchSteps',
+    run: (context) =>
+      withDevice(context, context.devices.b, async (device) => {
+        const { lib } = context;
+        const stepsSince = context.watchSteps(context.devices.b);
+        const expected = [];
+        const request = async (from, to) => {
+          expected.push(...lib.path(FLAGS, from, to).map((arc) => `${arc.from}>${arc.to}`));
+          return (await device.setState(to)).dataFd;
+        };
+        for (const from of FROM) {
+          for (const to of FROM.filter((state) => lib.path(FLAGS, from, state) !== null)) {
+            await device.reset();
+            const dataFd = await request(RUNNING, from);
+            if (from === RESUMING) await dataFd.write(IMAGE);
+            await (await request(from, to))?.close();
+            await dataFd?.close();
+          }
+        }
+        assert.deepEqual(stepsSince(), expected);
+      }),
+  },
+  {
     name: 'the same through the library: a request that the kernel would refuse is not sent',
     async run({ lib, host, devices }) {
       const device = await lib.openDevice(host, lib.parseAddress(devices.b));
