@@ -6,9 +6,14 @@ import { A, B, file, heldPipe, json, lib, start, stateOf, until, watchDriver, wi
 /** Is a thread of this process in that function of the kernel? */
 function waits(pid, place) {
   const threads = `/proc/${pid}/task`;
-  return readdirSync(threads).some((thread) =>
-    readFileSync(`${threads}/${thread}/stack`, 'utf8').includes(place),
-  );
+  return readdirSync(threads).some((thread) => {
+    try {
+      return readFileSync(`${threads}/${thread}/stack`, 'utf8').includes(place);
+    } catch (error) {
+      if (error.code === 'ENOENT' || error.code === 'ESRCH') return false; // a thread that has ended since
+      throw error;
+    }
+  });
 }
 
 /** Waits until a command that was started has come to a place; it must not end before. */
@@ -43,7 +48,7 @@ async function savingIn(state) {
   return { ...command, driver, pipe };
 }
 
-/** Starts a load into B that stands in RESUMING, with one of two frames written, and waits for the other. */
+/** Starts a load into B that stands in RESUMING: it was given one frame of two, and waits for the other. */
 async function loading() {
   const bytes = readFileSync(file('a'));
   const [, second] = sections(bytes).filter(({ type }) => type === 'DATA');
