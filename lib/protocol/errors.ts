@@ -31,6 +31,11 @@ export const ERROR_CODES = {
   'kernel-too-old': Exit.FAILED,
   'vf-token': Exit.FAILED,
   'open-failed': Exit.FAILED,
+  /** The process that a device was adopted from has ended. */
+  'owner-gone': Exit.FAILED,
+  /** It could not be paused, or not be resumed. */
+  'owner-not-paused': Exit.FAILED,
+  'hand-over-failed': Exit.FAILED,
   closed: Exit.FAILED,
   /* the protocol */
   'no-migration-support': Exit.REFUSED,
@@ -47,6 +52,12 @@ export const ERROR_CODES = {
   'state-rejected': Exit.REFUSED,
   'state-too-large': Exit.REFUSED,
   'vfs-in-use': Exit.REFUSED,
+  /** It would change a device that is somebody else's, and the option that says so was not given. */
+  'not-confirmed': Exit.REFUSED,
+  /* compatibility */
+  incompatible: Exit.REFUSED,
+  'compatibility-unknown': Exit.UNKNOWN,
+  'not-prepared': Exit.REFUSED,
   /* files */
   'container-truncated': Exit.MALFORMED,
   'container-corrupt': Exit.MALFORMED,
@@ -95,6 +106,8 @@ export interface ErrorFacts {
   readonly pointer?: string;
   readonly line?: number;
   readonly column?: number;
+  /** The report of the check that refuses, or that was overridden (schemas/report.schema.json). */
+  readonly report?: Readonly<Record<string, unknown>>;
   /** Signal that ended it. */
   readonly signal?: NodeJS.Signals;
   readonly cause?: unknown;

@@ -1,4 +1,12 @@
 /** What happens in which order, and what happens when it fails. The only place that decides policy. */
+export {
+  checkLoad,
+  type Identity,
+  identityOf,
+  type LoadCheck,
+  sourceSubject,
+  withoutOrigins,
+} from './compat.ts';
 export * from './extract.ts';
 export * from './inspect.ts';
 export { type LoadableInput, type LoadOptions, type LoadReport, load, prepareLoad } from './load.ts';

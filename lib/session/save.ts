@@ -8,6 +8,7 @@ import type { MigrationSupport, OpenDevice } from '../device/types.ts';
 import { isErrno, type KnownState, State, stateName, VfioMigrateError } from '../protocol/index.ts';
 import { StateFileWriter } from '../statefile/index.ts';
 import { digestsOf, type Output, throwIfInterrupted, watchTransfer } from '../transport/index.ts';
+import type { Identity } from './compat.ts';
 import { type SavePlan, savePlan } from './plan.ts';
 import { type SessionOptions, settle } from './session.ts';
 import { sourceDocument } from './source.ts';
@@ -32,6 +33,8 @@ export interface SaveOptions extends SessionOptions {
   readonly frameSize?: number;
   /** Record a digest of the driver's bytes. They are read back for it after the device was let go, so not into a pipe. */
   readonly digest?: 'sha256';
+  /** What the device is, for the file (`identityOf`). Absent: nobody described it. */
+  readonly identity?: Identity;
 }
 
 export interface PhaseReport {
@@ -147,7 +150,9 @@ class Save {
     try {
       this.#expected = await this.#estimate();
       await this.#output.write(
-        this.#writer.begin(sourceDocument(this.#device, support, found, this.#expected, mode)),
+        this.#writer.begin(
+          sourceDocument(this.#device, support, found, this.#expected, mode, this.#options.identity),
+        ),
       );
       for (const phase of plan.phases) {
         throwIfInterrupted(this.#options.signal);

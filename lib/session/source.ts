@@ -4,14 +4,19 @@ import type { MigrationSupport, OpenDevice } from '../device/types.ts';
 import { capabilityNames, stateName } from '../protocol/index.ts';
 import { SOURCE_FORMAT, type SourceDevice, type SourceDocument } from '../statefile/index.ts';
 import { toolVersion } from '../version.ts';
+import { type Identity, NO_IDENTITY } from './compat.ts';
 
-/** The document for a save of one device. `found`: the state of its first GET; `dataSize`: MIG_DATA_SIZE. */
+/**
+ * The document for a save of one device. `found`: the state of its first GET; `dataSize`: MIG_DATA_SIZE; `identity`: what
+ * the device is, where somebody described it.
+ */
 export function sourceDocument(
   device: OpenDevice,
   support: MigrationSupport,
   found: number,
   dataSize: bigint | null,
   mode: 'snapshot' | 'move',
+  identity: Identity = NO_IDENTITY,
 ): SourceDocument {
   const { kernel, mock } = device.host;
   return {
@@ -25,7 +30,7 @@ export function sourceDocument(
       byteOrder: endianness() === 'LE' ? 'little' : 'big',
     },
     mode,
-    devices: [sourceDevice(device, support, found, dataSize)],
+    devices: [{ ...sourceDevice(device, support, found, dataSize), ...identity }],
   };
 }
 
@@ -34,7 +39,7 @@ function sourceDevice(
   support: MigrationSupport,
   found: number,
   dataSize: bigint | null,
-): SourceDevice {
+): Omit<SourceDevice, keyof Identity> {
   const { facts } = device;
   return {
     address: facts.address,
@@ -52,8 +57,6 @@ function sourceDevice(
             class: facts.pci.class,
           },
     mdevType: facts.mdev?.type ?? null,
-    model: null,
-    parameters: null,
     migration: {
       flags: `0x${support.flags.toString(16)}`,
       capabilities: capabilityNames(support.flags),

@@ -39,6 +39,13 @@ export interface SourceMigration {
   readonly precopyInfoV2: boolean;
 }
 
+export interface SourceCompat {
+  /** schemas/descriptor.schema.json */
+  readonly descriptor: JsonObject;
+  /** `sha256:…` of the parameter list (spec R-LIST 5); absent when the list has holes. */
+  readonly digest?: string;
+}
+
 /** One device; its number in the list is the stream number of its frames. */
 export interface SourceDevice {
   /** Canonical address on the source host. A note for people: it identifies nothing on another host. */
@@ -51,6 +58,8 @@ export interface SourceDevice {
   /** Device model and its parameters (spec R-STREAM-ID). */
   readonly model: string | null;
   readonly parameters: JsonObject | null;
+  /** What a load compares its target with; absent when nobody described the source. */
+  readonly compat?: SourceCompat;
   readonly migration: SourceMigration | null;
   /** State the device was found in. */
   readonly foundState: string | null;
@@ -125,8 +134,9 @@ export function parseSource(payload: Uint8Array): SourceDocument {
 function parseDevice(json: Json, index: number): SourceDevice {
   const at = `devices[${index}]`;
   const device = asObject(json, at);
+  const compat = parseCompat(device.compat, `${at}.compat`);
   return {
-    ...device,
+    ...others(device, ['compat']),
     address: asText(device.address, `${at}.address`),
     kind: asText(device.kind, `${at}.kind`),
     driver: asTextOrNull(device.driver, `${at}.driver`),
@@ -134,10 +144,22 @@ function parseDevice(json: Json, index: number): SourceDevice {
     mdevType: asTextOrNull(device.mdevType, `${at}.mdevType`),
     model: asTextOrNull(device.model, `${at}.model`),
     parameters: asObjectOrNull(device.parameters, `${at}.parameters`),
+    ...(compat === null ? {} : { compat }),
     migration: parseMigration(device.migration, `${at}.migration`),
     foundState: asTextOrNull(device.foundState, `${at}.foundState`),
     via: asTextOrNull(device.via, `${at}.via`),
     origin: asText(device.origin, `${at}.origin`),
+  };
+}
+
+function parseCompat(json: Json | undefined, at: string): SourceCompat | null {
+  const compat = asObjectOrNull(json, at);
+  if (compat === null) return null;
+  const digest = asTextOrNull(compat.digest, `${at}.digest`);
+  return {
+    ...others(compat, ['digest']),
+    descriptor: asObject(compat.descriptor, `${at}.descriptor`),
+    ...(digest === null ? {} : { digest }),
   };
 }
 
