@@ -73,9 +73,14 @@ export function errorText(error: VfioMigrateError, paint: Paint, verbose: boolea
   }
   const shown = rows
     .filter(([, value]) => value !== undefined)
-    .map(([key, value]) => printable(`${key}: ${value}`));
+    .map(([key, value]) => setIn(`${key}: ${value}`));
   const stack = verbose && error.code === 'internal' ? stackOf(error).map(printable) : [];
-  return [`${paint('red', 'vfio-migrate:')} ${printable(error.message)}`, ...shown, ...stack];
+  return [`${paint('red', 'vfio-migrate:')} ${setIn(error.message)}`, ...shown, ...stack];
+}
+
+/** Text whose further lines are set in: a line break in a file's name must not begin a line that says `state now`. */
+function setIn(text: string): string {
+  return printable(text).replace(/\n(?! )/g, '\n  ');
 }
 
 function stackOf(error: VfioMigrateError): string[] {

@@ -137,7 +137,7 @@ export class Messages {
   }
 }
 
-/** Lines for a person, control characters made visible. */
+/** Lines for a person, control characters made visible, a line break within one of them too. */
 export function lines(text: readonly string[]): string {
-  return text.map((line) => `${printable(line)}\n`).join('');
+  return text.map((line) => `${printable(line).replaceAll('\n', '\\x0a')}\n`).join('');
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { asError, errorText } from '../../lib/cli/errors.ts';
-import { painter } from '../../lib/cli/output.ts';
+import { lines, painter } from '../../lib/cli/output.ts';
 import { ERROR_CODES, VfioMigrateError } from '../../lib/protocol/index.ts';
 import { violations } from '../helpers/schema.ts';
 
@@ -41,6 +41,14 @@ describe('an error, for people', () => {
     expect(errorText(error, painter(true), false)[0]).toContain(
       '\u001b[31mvfio-migrate:\u001b[39m cannot read \\x1b',
     );
+  });
+
+  it('never lets a line break in a name begin a line that looks like a fact', () => {
+    const error = new VfioMigrateError('input-failed', 'cannot read x\nstate now: RUNNING: it is gone', {
+      remedy: 'Look for x\nstate now: RUNNING.',
+    });
+    expect(errorText(error, plain, false).join('\n')).not.toMatch(/^state now/m);
+    expect(lines(['saved: x\nstate now: RUNNING'])).toBe('saved: x\\x0astate now: RUNNING\n');
   });
 });
 
