@@ -26,6 +26,7 @@ export interface OutputOptions {
 export async function openOutput(path: string, options: OutputOptions = {}): Promise<Output> {
   if (path === '-') return openStdout(options.signal);
   if (path === '') throw usage('the name of the output is empty', path);
+  if (path.endsWith('/')) throw usage(`${path} names a directory`, path, 'Name a file in it.');
   try {
     const there = await lookup(path);
     if (there === 'special') return await openSpecial(path, options.signal);

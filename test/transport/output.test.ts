@@ -161,6 +161,7 @@ describe('a file', () => {
 describe('refused with a reason', () => {
   test.each<[string, (dir: Scratch) => string, string, RegExp]>([
     ['a directory', (dir) => dir.path, 'usage', /is a directory/],
+    ['a directory by its slash', (dir) => `${dir.file('new')}/`, 'usage', /names a directory/],
     [
       'a directory that is not there',
       (dir) => dir.file('no/where'),
