@@ -1,9 +1,9 @@
 /** One parser for every way in which a person names a device. Pure: nothing is looked up. */
 import { VfioMigrateError } from '../protocol/errors.ts';
-import type { Address } from './types.ts';
+import type { Address, HeldAddress } from './types.ts';
 
 const EXAMPLES =
-  '0000:65:00.2, an mdev UUID, /dev/vfio/devices/vfio0, /dev/vfio/12, a path below /sys, or pci:…, mdev:…, cdev:…';
+  '0000:65:00.2, an mdev UUID, /dev/vfio/devices/vfio0, /dev/vfio/12, a path below /sys, or pci:…, mdev:…, cdev:…; open already: fd:N, unix:PATH, pid:PID, pid:PID:FD';
 
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 const BDF = /^(?:([0-9a-f]{1,8}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7])$/i;
@@ -49,11 +49,41 @@ function sysfs(text: string): Address | null {
   return path === '/sys' || path.includes('\0') ? null : { kind: 'sysfs', path };
 }
 
+const NUMBER = /^(?:0|[1-9][0-9]{0,9})$/;
+/** What fits a descriptor and a process id. */
+const MAX_INT = 2 ** 31 - 1;
+
+/** A decimal number without sign or leading zeros; null for anything else. */
+function int(text: string): number | null {
+  const value = NUMBER.test(text) ? Number(text) : Number.NaN;
+  return value <= MAX_INT ? value : null;
+}
+
+function inherited(text: string): Address | null {
+  const fd = int(text);
+  return fd === null ? null : { kind: 'fd', fd };
+}
+
+function unix(text: string): Address | null {
+  return text === '' || text.includes('\0') ? null : { kind: 'unix', path: text };
+}
+
+function ofProcess(text: string): Address | null {
+  const [first = '', second, ...more] = text.split(':');
+  const pid = int(first);
+  const fd = second === undefined ? null : int(second);
+  if (pid === null || pid === 0 || more.length > 0 || (second !== undefined && fd === null)) return null;
+  return { kind: 'pid', pid, fd };
+}
+
 /** `PREFIX:` and what the rest is. */
 const PREFIXES: Readonly<Record<string, { readonly parse: Parser; readonly example: string }>> = {
   pci: { parse: pci, example: 'pci:0000:65:00.2' },
   mdev: { parse: mdev, example: 'mdev:83b8f4f2-509f-382f-3c1e-e6bfe0fa1001' },
   cdev: { parse: cdev, example: 'cdev:vfio0' },
+  fd: { parse: inherited, example: 'fd:3' },
+  unix: { parse: unix, example: 'unix:/run/vmm.sock' },
+  pid: { parse: ofProcess, example: 'pid:4711 or pid:4711:23' },
 };
 
 /** Where a path begins and what the rest is; the first that fits decides. */
@@ -91,7 +121,17 @@ const FORMATS: { readonly [K in Address['kind']]: (address: Extract<Address, { k
   cdev: ({ name }) => `cdev:${name}`,
   group: ({ group }) => `/dev/vfio/${group}`,
   sysfs: ({ path }) => path,
+  fd: ({ fd }) => `fd:${fd}`,
+  unix: ({ path }) => `unix:${path}`,
+  pid: ({ pid, fd }) => (fd === null ? `pid:${pid}` : `pid:${pid}:${fd}`),
 };
+
+const HELD: ReadonlySet<Address['kind']> = new Set(['fd', 'unix', 'pid']);
+
+/** Does it name a device that somebody has open? */
+export function isHeld(address: Address): address is HeldAddress {
+  return HELD.has(address.kind);
+}
 
 /** The text that {@link parseAddress} makes the same address of. */
 export function formatAddress(address: Address): string {

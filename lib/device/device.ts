@@ -1,5 +1,5 @@
 /** An open device: requests, the data fd's bookkeeping, and what is never sent. No policy: `session` has that. */
-import type { NativeDataFd, NativeDevice } from '../binding/types.ts';
+import type { NativeDataFd, NativeDevice, NativePeer } from '../binding/types.ts';
 import { type ErrorCode, isErrno, VfioMigrateError } from '../protocol/errors.ts';
 import { Feature, FeatureOp } from '../protocol/features.ts';
 import { path } from '../protocol/path.ts';
@@ -12,7 +12,7 @@ import {
   supports,
   unknownCapabilities,
 } from '../protocol/states.ts';
-import type { DeviceFacts, Host, MigrationSupport, OpenDevice, Via } from './types.ts';
+import type { Descriptors, DeviceFacts, Host, MigrationSupport, OpenDevice, Owner, Via } from './types.ts';
 
 /** How long a contended reset is tried again, and how often (uAPI §1.8: the kernel's own tests do 20 × 10 ms). */
 const RESET_PATIENCE_MS = 200;
@@ -32,13 +32,22 @@ function sessionOf(state: number): Session | null {
   return state === State.RESUMING ? 'load' : null;
 }
 
+/** What an adopted device has besides: whom it came from, and the connection to them, which ends with the device. */
+export interface Adoption {
+  readonly owner: Owner | null;
+  readonly peer: NativePeer | null;
+}
+
 export class VfioDevice implements OpenDevice {
   readonly host: Host;
   readonly facts: DeviceFacts;
   readonly via: Via;
-  readonly origin = 'opened';
+  readonly origin: OpenDevice['origin'];
+  readonly owner: Owner | null;
 
   readonly #native: NativeDevice;
+  readonly #peer: NativePeer | null;
+  #lost: VfioMigrateError | null = null;
   #dataFd: NativeDataFd | null = null;
   #session: Session | null = null;
   /** The state by the last answer; null when it has to be asked for (K-5 rule 1: after every failure). */
@@ -52,11 +61,42 @@ export class VfioDevice implements OpenDevice {
   #closed: Promise<void> | null = null;
 
   /** `native` must have its device fd. From here on this object owns it. */
-  constructor(host: Host, facts: DeviceFacts, via: Via, native: NativeDevice) {
+  constructor(
+    host: Host,
+    facts: DeviceFacts,
+    via: Via,
+    native: NativeDevice,
+    adoption: Adoption | null = null,
+  ) {
     this.host = host;
     this.facts = facts;
     this.via = via;
+    this.origin = adoption === null ? 'opened' : 'adopted';
+    this.owner = adoption?.owner ?? null;
     this.#native = native;
+    this.#peer = adoption?.peer ?? null;
+    if (this.owner !== null && this.#peer !== null) void this.#followOwner(this.owner, this.#peer);
+  }
+
+  /** A copy of the fd that outlives its owner keeps device, group and the owner's memory pinned: it goes with them. */
+  async #followOwner({ pid, comm }: Owner, peer: NativePeer): Promise<void> {
+    try {
+      await peer.waitReadable();
+    } catch {
+      // Closed before: the device was let go first.
+      return;
+    }
+    const who = `process ${pid}${comm === null ? '' : ` (${comm})`}`;
+    this.#lost = this.#error(
+      'owner-gone',
+      `${who}, which it was adopted from, has ended; the device was let go at once`,
+      'Its state is what its last holder left; a vfio-pci device was reset.',
+    );
+    await this.close();
+  }
+
+  get lost(): VfioMigrateError | null {
+    return this.#lost;
   }
 
   get dataFd(): NativeDataFd | null {
@@ -303,6 +343,16 @@ export class VfioDevice implements OpenDevice {
     }
   }
 
+  async descriptors(): Promise<Descriptors> {
+    this.#mustBeOpen();
+    return this.#native.descriptors();
+  }
+
+  async sendDescriptors(socket: NativePeer, data: Uint8Array): Promise<void> {
+    this.#mustBeOpen();
+    await this.#native.sendFds(socket, data);
+  }
+
   /**
    * Closes the data fd and the device. Interrupts a read or write of the data fd that is running. Leaves the state as
    * it is: a device that keeps its state over a close (mtty) must not be left in RESUMING (uAPI §5).
@@ -313,6 +363,7 @@ export class VfioDevice implements OpenDevice {
       await this.#changes;
       await this.#endSession();
       await this.#native.close();
+      await this.#peer?.close();
     })();
     return this.#closed;
   }
@@ -343,6 +394,7 @@ export class VfioDevice implements OpenDevice {
   }
 
   #mustBeOpen(): void {
+    if (this.#lost !== null) throw this.#lost;
     if (this.#closed !== null) throw this.#error('closed', 'the device is closed', 'Open it again.');
   }
 

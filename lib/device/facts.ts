@@ -6,7 +6,7 @@ import { isErrno, VfioMigrateError } from '../protocol/errors.ts';
 import { canonicalBdf, formatAddress, isUuid } from './address.ts';
 import { isVfioDriver } from './drivers.ts';
 import { baseName, dirName, exists, linkName, list, readText, realPath } from './host.ts';
-import type { Address, DeviceFacts, Host } from './types.ts';
+import type { Address, DeviceFacts, HeldAddress, Host } from './types.ts';
 
 const GROUPS = '/sys/kernel/iommu_groups';
 const DEBUGFS = '/sys/kernel/debug/vfio';
@@ -69,7 +69,18 @@ const LOCATE: {
   cdev: (host, { name }) => realPath(host, `/sys/class/vfio-dev/${name}/device`),
   group: onlyMember,
   sysfs: async (host, { path }) => deviceDirectory(await realPath(host, path)),
+  fd: hasNoName,
+  unix: hasNoName,
+  pid: hasNoName,
 };
+
+async function hasNoName(_host: Host, address: HeldAddress): Promise<never> {
+  const device = formatAddress(address);
+  throw new VfioMigrateError('usage', `${device} is an open device; what is wanted here is its name`, {
+    device,
+    remedy: 'Give a PCI address, an mdev UUID, or a path below /dev/vfio or /sys.',
+  });
+}
 
 /** The one device of a group. */
 async function onlyMember(host: Host, address: Extract<Address, { kind: 'group' }>): Promise<string | null> {

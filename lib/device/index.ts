@@ -1,5 +1,6 @@
 /** Devices of a host: names, what sysfs tells, opening, requests, the data fd as a stream. Start with `types.ts`. */
-export { canonicalBdf, formatAddress, isUuid, parseAddress } from './address.ts';
+export { canonicalBdf, formatAddress, isHeld, isUuid, parseAddress } from './address.ts';
+export { type AdoptOptions, adoptDevice } from './adopt.ts';
 export { VfioDevice } from './device.ts';
 export { bindCommands, variantDriver } from './drivers.ts';
 export { listDevices } from './enumerate.ts';

@@ -1,5 +1,6 @@
 /** Shapes that `device` gives to the layers above. */
-import type { NativeDataFd, NativeKernel } from '../binding/types.ts';
+import type { NativeDataFd, NativeDevice, NativeKernel, NativePeer } from '../binding/types.ts';
+import type { VfioMigrateError } from '../protocol/errors.ts';
 
 /** Where requests and file reads go: the running Linux, or a mock kernel. Everything takes one; nothing finds one by itself. */
 export interface Host {
@@ -18,7 +19,17 @@ export type Address =
   | { readonly kind: 'cdev'; readonly name: string }
   /** `/dev/vfio/GROUP`: allowed when the group has exactly one device. */
   | { readonly kind: 'group'; readonly group: string }
-  | { readonly kind: 'sysfs'; readonly path: string };
+  | { readonly kind: 'sysfs'; readonly path: string }
+  | HeldAddress;
+
+/** A device that is open already, and who has it open (adopt.ts). It has no name before it is adopted. */
+export type HeldAddress =
+  /** A descriptor that this process inherited. */
+  | { readonly kind: 'fd'; readonly fd: number }
+  /** A stream socket on which somebody passes a descriptor to whoever connects. */
+  | { readonly kind: 'unix'; readonly path: string }
+  /** A descriptor of another process; null: the one that is of a VFIO device. */
+  | { readonly kind: 'pid'; readonly pid: number; readonly fd: number | null };
 
 /** What sysfs and debugfs tell about a device, without opening it (uAPI §6). */
 export interface DeviceFacts {
@@ -80,6 +91,16 @@ export interface OpenOptions {
   readonly token?: string;
 }
 
+/** The process that a device was adopted from. */
+export interface Owner {
+  readonly pid: number;
+  /** Name of the program, null when /proc does not tell. */
+  readonly comm: string | null;
+}
+
+/** The kernel's numbers of a device's descriptors; null where nothing is open. Lent: only the device closes them. */
+export type Descriptors = Awaited<ReturnType<NativeDevice['descriptors']>>;
+
 /**
  * An open device. One request at a time; a state change while a data fd is being read or written is refused
  * (`session-active`). Requests that K-10 forbids never reach the kernel (`request-refused`).
@@ -89,8 +110,12 @@ export interface OpenDevice {
   readonly host: Host;
   readonly facts: DeviceFacts;
   readonly via: Via;
-  /** How we came to it. Only `opened` exists today. */
-  readonly origin: 'opened';
+  /** How we came to it: opened by its path, or adopted from somebody who has it open. */
+  readonly origin: 'opened' | 'adopted';
+  /** Whom it was adopted from; null when it was opened, or came without a process (inherited, over a socket). */
+  readonly owner: Owner | null;
+  /** Set when the owner's end has closed the device: every request rejects with it. */
+  readonly lost: VfioMigrateError | null;
   /** The live session's data fd: set by a state change that starts one, cleared (and closed) by one that ends it. */
   readonly dataFd: NativeDataFd | null;
 
@@ -120,5 +145,8 @@ export interface OpenDevice {
    * being changed, `request-refused` when there is none.
    */
   transferring<T>(work: () => Promise<T>): Promise<T>;
+  descriptors(): Promise<Descriptors>;
+  /** Sends `data` and all descriptors, in the order of {@link Descriptors}, over a connected socket. */
+  sendDescriptors(socket: NativePeer, data: Uint8Array): Promise<void>;
   close(): Promise<void>;
 }

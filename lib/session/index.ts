@@ -10,6 +10,7 @@ export {
 export * from './extract.ts';
 export * from './inspect.ts';
 export { type LoadableInput, type LoadOptions, type LoadReport, load, prepareLoad } from './load.ts';
+export { commandPause, type OwnerOptions, type OwnerPause } from './owner.ts';
 export * from './pack.ts';
 export { type SavePlan, type Settling, savePlan, settling } from './plan.ts';
 export { type ResetReport, resetDevice } from './reset.ts';

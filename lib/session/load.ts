@@ -8,6 +8,7 @@ import type { OpenDevice } from '../device/types.ts';
 import { State, stateName, VfioMigrateError } from '../protocol/index.ts';
 import type { SourceDocument } from '../statefile/index.ts';
 import { type Input, StateFileReader, throwIfInterrupted } from '../transport/index.ts';
+import { OwnerGuard, refuseDiscard } from './owner.ts';
 import { type SessionOptions, settle } from './session.ts';
 import {
   type ArcRecord,
@@ -94,19 +95,18 @@ export async function load(
   const trail: Trail = { arcs: [], onSlowArc: options.onSlowArc };
   const { reader, source, verified } = prepared;
   throwIfInterrupted(options.signal);
-  const { found, notes } = await ready(device, options, trail);
-  await transition(device, State.RESUMING, 'reset', trail);
-  try {
-    await feed(device, prepared, options);
-    await reader.finish();
-  } catch (error) {
-    throw await aborted(device, prepared, error, trail);
-  }
-  // The driver's own check, where it has one, is in this request.
-  await transition(device, State.STOP, 'reset', trail, verdict);
+  refuseDiscard(device, 'takes another state', options);
+  const guard = new OwnerGuard(device, options);
   const goal = options.then === 'running' ? State.RUNNING : State.STOP;
-  if (goal === State.RUNNING) await transition(device, State.RUNNING, 'none', trail);
-  await confirm(device, goal);
+  const { found, notes } = await ready(device, options, trail);
+  try {
+    await guard.pause();
+    await fill(device, prepared, options, goal, trail);
+  } catch (error) {
+    // What was loaded is lost, and so is what the owner had: nothing for it to go on with.
+    throw await guard.unwound(error, null);
+  }
+  if (goal === State.RUNNING) await guard.resume();
   return {
     device: device.facts.address,
     ...(device.host.mock === undefined ? {} : { mock: device.host.mock }),
@@ -118,8 +118,29 @@ export async function load(
     bytes: reader.scanner.counter.bytes,
     arcs: trail.arcs,
     ns: process.hrtime.bigint() - started,
-    notes: [...notes, ...differences(device, source), ...skipped(reader)],
+    notes: [...notes, ...guard.left, ...differences(device, source), ...skipped(reader)],
   };
+}
+
+/** From the request for RESUMING to the state that the device is left in. */
+async function fill(
+  device: OpenDevice,
+  prepared: LoadableInput,
+  options: LoadOptions,
+  goal: number,
+  trail: Trail,
+): Promise<void> {
+  await transition(device, State.RESUMING, 'reset', trail);
+  try {
+    await feed(device, prepared, options);
+    await prepared.reader.finish();
+  } catch (error) {
+    throw await aborted(device, prepared, error, trail);
+  }
+  // The driver's own check, where it has one, is in this request.
+  await transition(device, State.STOP, 'reset', trail, verdict);
+  if (goal === State.RUNNING) await transition(device, State.RUNNING, 'none', trail);
+  await confirm(device, goal);
 }
 
 async function ready(device: OpenDevice, options: LoadOptions, trail: Trail): ReturnType<typeof settle> {

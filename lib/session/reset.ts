@@ -1,6 +1,7 @@
 /** Reset: the one way out of ERROR, and out of an unfinished load. */
 import type { OpenDevice } from '../device/types.ts';
 import { stateName, VfioMigrateError } from '../protocol/index.ts';
+import { type OwnerOptions, refuseDiscard } from './owner.ts';
 import { errnoInfo, stateOrNull, tryReset } from './transition.ts';
 
 export interface ResetReport {
@@ -13,9 +14,10 @@ export interface ResetReport {
 
 /**
  * VFIO_DEVICE_RESET, and the state read again: a device that migrates is in RUNNING then. What it held is gone (mtty
- * keeps its registers, uAPI §5). Throws `reset-failed`.
+ * keeps its registers, uAPI §5). Throws `reset-failed`; `not-confirmed` for an adopted device without `discard`.
  */
-export async function resetDevice(device: OpenDevice): Promise<ResetReport> {
+export async function resetDevice(device: OpenDevice, options: OwnerOptions = {}): Promise<ResetReport> {
+  refuseDiscard(device, 'is reset', options);
   const about = {
     device: device.facts.address,
     ...(device.host.mock === undefined ? {} : { mock: device.host.mock }),

@@ -9,6 +9,7 @@ import { isErrno, type KnownState, State, stateName, VfioMigrateError } from '..
 import { StateFileWriter } from '../statefile/index.ts';
 import { digestsOf, type Output, throwIfInterrupted, watchTransfer } from '../transport/index.ts';
 import type { Identity } from './compat.ts';
+import { OwnerGuard } from './owner.ts';
 import { type SavePlan, savePlan } from './plan.ts';
 import { type SessionOptions, settle } from './session.ts';
 import { sourceDocument } from './source.ts';
@@ -79,18 +80,19 @@ const PRECOPY_PAUSE_MS = 5;
  *
  * Throws {@link VfioMigrateError}: `no-migration-support`, `found-in-error`, `transition-failed`, `read-failed`,
  * `output-failed`, `interrupted`, `state-not-restored`; the last one only after the file was completed, since it may
- * then hold the only copy.
+ * then hold the only copy. On an adopted device also `session-active`, `not-confirmed`, `owner-not-paused`, `owner-gone`.
  */
 export async function save(
   device: OpenDevice,
   output: Output,
   options: SaveOptions = {},
 ): Promise<SaveReport> {
+  const session = new Save(device, output, options);
   try {
-    return await new Save(device, output, options).run();
+    return await session.run();
   } catch (error) {
     output.discard();
-    throw await requestFailed(device, error);
+    throw await session.unwound(await requestFailed(device, error));
   }
 }
 
@@ -101,13 +103,22 @@ class Save {
   readonly #trail: Trail;
   readonly #writer = new StateFileWriter();
   readonly #notes: string[] = [];
+  readonly #guard: OwnerGuard;
   #expected: bigint | null = null;
+  /** The state that the device is brought back to. */
+  #home: number | null = null;
 
   constructor(device: OpenDevice, output: Output, options: SaveOptions) {
     this.#device = device;
     this.#output = output;
     this.#options = options;
     this.#trail = { arcs: [], onSlowArc: options.onSlowArc };
+    this.#guard = new OwnerGuard(device, options);
+  }
+
+  /** What a failure leaves of the device's owner. */
+  unwound(error: unknown): Promise<unknown> {
+    return this.#guard.unwound(error, this.#home);
   }
 
   async run(): Promise<SaveReport> {
@@ -119,9 +130,12 @@ class Save {
     const { found, base, notes } = await settle(device, this.#options, this.#trail);
     this.#notes.push(...notes);
     const plan = savePlan(support.flags, base, this.#options);
+    this.#home = mode === 'move' ? null : plan.restore;
     const phases = await this.#session(plan, support, found, mode);
     const lost = await this.#restore(plan.restore);
+    const stuck = lost === null && mode === 'snapshot' ? await this.#letRun() : null;
     await this.#finish(lost);
+    if (stuck !== null) throw stuck;
     return {
       device: device.facts.address,
       ...(device.host.mock === undefined ? {} : { mock: device.host.mock }),
@@ -135,8 +149,23 @@ class Save {
       phases,
       arcs: this.#trail.arcs,
       ns: process.hrtime.bigint() - started,
-      notes: this.#notes,
+      notes: [...this.#notes, ...this.#guard.left],
     };
+  }
+
+  /** The device is back: its owner goes on. Gives what went wrong, since the file comes first then. */
+  async #letRun(): Promise<VfioMigrateError | null> {
+    try {
+      await this.#guard.resume();
+      return null;
+    } catch (error) {
+      if (!(error instanceof VfioMigrateError)) throw error;
+      return new VfioMigrateError(
+        error.code,
+        `the state is saved and ${this.#output.name} is whole, but ${error.message}`,
+        { ...error.facts, device: this.#device.facts.address, file: this.#output.name, cause: error },
+      );
+    }
   }
 
   /** From the first request to the last byte of STOP_COPY. Any failure brings the device back. */
@@ -156,6 +185,7 @@ class Save {
       );
       for (const phase of plan.phases) {
         throwIfInterrupted(this.#options.signal);
+        if (phase === State.STOP_COPY) await this.#guard.pause();
         await transition(this.#device, phase, plan.restore, this.#trail);
         phases.push(await this.#phase(phase));
       }

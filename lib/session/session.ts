@@ -1,6 +1,7 @@
 /** What save and load share: options, what must be said before a device is opened, making one ready for a session. */
 import type { DeviceFacts, OpenDevice } from '../device/types.ts';
 import { State, stateName, VfioMigrateError } from '../protocol/index.ts';
+import { type OwnerOptions, refuseDiscard, refuseOwned } from './owner.ts';
 import { settling } from './plan.ts';
 import { type SlowArc, type Trail, transition, tryReset } from './transition.ts';
 
@@ -13,7 +14,7 @@ export interface Progress {
   readonly phase: string;
 }
 
-export interface SessionOptions {
+export interface SessionOptions extends OwnerOptions {
   /** Ends the session early: the running transfer is cancelled, the device unwound, the error is `interrupted`. A running arc is waited for (K-4). */
   readonly signal?: AbortSignal;
   /** Called about eight times a second while bytes move. */
@@ -24,8 +25,12 @@ export interface SessionOptions {
   readonly resetIfError?: boolean;
 }
 
-/** Statements for people on what opening this device by its path means (uAPI §0.1). Empty when it means nothing. */
-export function sessionWarnings(facts: DeviceFacts, what: 'save' | 'load'): string[] {
+/**
+ * Statements for people on what opening this device by its path means (uAPI §0.1). Empty when it means nothing. `kept`:
+ * somebody has the loaded device after us.
+ */
+export function sessionWarnings(facts: DeviceFacts, what: 'save' | 'load', kept = false): string[] {
+  if (kept) return [];
   if (facts.resetsOnOpen === false) return [];
   const sure = facts.resetsOnOpen === true ? 'is' : 'may be';
   return what === 'save'
@@ -61,13 +66,15 @@ export interface Settled {
 }
 
 /**
- * Makes a device that we opened ready for a new session: ends one that somebody left behind, resets one that a load
- * died in, refuses ERROR and unknown states unless `resetIfError` (K-5, K-6, uAPI §5).
+ * Makes a device ready for a new session. One that we opened: ends a session that somebody left behind, resets a device
+ * that a load died in. One that we adopted: such a session is live, and refused, as is a running owner that nothing
+ * pauses. ERROR and unknown states are refused unless `resetIfError` (K-5, K-6, uAPI §5).
  */
 export async function settle(device: OpenDevice, options: SessionOptions, trail: Trail): Promise<Settled> {
   const found = await device.state();
   const name = stateName(found);
   const { address } = device.facts;
+  refuseOwned(device, found, options);
   const { kind } = settling(found);
   if (kind === 'none') return { found, base: found, notes: [] };
   if (kind === 'stop') {
@@ -86,6 +93,7 @@ export async function settle(device: OpenDevice, options: SessionOptions, trail:
       },
     );
   }
+  refuseDiscard(device, 'is reset', options);
   const { ok, after } = await tryReset(device);
   if (!ok) {
     throw new VfioMigrateError('reset-failed', `${address} was found in ${name} and could not be reset`, {

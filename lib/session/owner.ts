@@ -1,0 +1,169 @@
+/**
+ * A device that was adopted belongs to somebody who runs, and knows nothing of us. What is refused therefore, and the
+ * pause that makes its state mean something: state that is read while a guest runs does not fit the guest's memory.
+ */
+import { spawn } from 'node:child_process';
+import type { OpenDevice } from '../device/types.ts';
+import { State, stateName, VfioMigrateError } from '../protocol/index.ts';
+import { stateOrNull } from './transition.ts';
+
+/** A way to pause whatever uses an adopted device. Both reject with `owner-not-paused`. */
+export interface OwnerPause {
+  /** For people: `--pause-cmd`. */
+  readonly how: string;
+  /** Returns when the owner has stopped using the device. */
+  pause(): Promise<void>;
+  resume(): Promise<void>;
+}
+
+/** What a session on an adopted device needs; has no effect on one that was opened. */
+export interface OwnerOptions {
+  /** The contents of the device may be lost: it may be reset, and a state may be loaded into it. */
+  readonly discard?: boolean;
+  /** How its owner is paused, or `unpaused`: somebody has seen to that, or takes what comes. */
+  readonly owner?: OwnerPause | 'unpaused';
+}
+
+/** Pauses and resumes by shell commands (`/bin/sh -c`), which have done their work when they end with 0. */
+export function commandPause(commands: { readonly pause: string; readonly resume: string }): OwnerPause {
+  return {
+    how: '--pause-cmd',
+    pause: () => shell(commands.pause, 'paused'),
+    resume: () => shell(commands.resume, 'resumed'),
+  };
+}
+
+function shell(command: string, what: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    // Its output goes where messages go: standard output may carry the state. In a process group of its own, so that
+    // the terminal's Ctrl-C does not stop half of a pause.
+    const child = spawn('/bin/sh', ['-c', command], { stdio: ['ignore', 2, 2], detached: true });
+    const fail = (why: string) => {
+      const message = `the owner of the device could not be ${what}: ${JSON.stringify(command)} ${why}`;
+      const remedy = 'Try the command by itself; it has to end with exit code 0 when its work is done.';
+      reject(new VfioMigrateError('owner-not-paused', message, { remedy }));
+    };
+    child.once('error', (error) => fail(`cannot be run: ${error.message}`));
+    child.once('exit', (code, signal) => {
+      if (code === 0) resolve();
+      else fail(code === null ? `was ended by ${signal}` : `ended with exit code ${code}`);
+    });
+  });
+}
+
+const LIVE: ReadonlySet<number> = new Set([
+  State.PRE_COPY,
+  State.PRE_COPY_P2P,
+  State.STOP_COPY,
+  State.RESUMING,
+]);
+const RUNS: ReadonlySet<number> = new Set([State.RUNNING, State.RUNNING_P2P]);
+
+/**
+ * Refuses a session on an adopted device that was found in a state in which it is not ours to have one: `session-active`
+ * when another session is live, `not-confirmed` when its owner runs and nothing pauses it.
+ */
+export function refuseOwned(device: OpenDevice, found: number, options: OwnerOptions): void {
+  if (device.origin === 'opened') return;
+  const { address } = device.facts;
+  const facts = { device: address, stateAfter: stateName(found), recovery: 'nothing was changed' };
+  if (LIVE.has(found)) {
+    throw new VfioMigrateError(
+      'session-active',
+      `${address} is in ${stateName(found)}: somebody else is saving or loading it`,
+      {
+        ...facts,
+        remedy:
+          'Wait for that to end, or have the owner of the device end it. If it was killed, a reset leads out (vfio-migrate reset --yes-discard), and erases what the device holds.',
+      },
+    );
+  }
+  if (RUNS.has(found) && options.owner === undefined) {
+    throw new VfioMigrateError(
+      'not-confirmed',
+      `${address} is in use by its owner: a state that is read or loaded while that runs fits nothing else of it`,
+      {
+        ...facts,
+        remedy:
+          'Have it paused (--pause-cmd CMD --resume-cmd CMD), or say that nothing has to be (--unpaused).',
+      },
+    );
+  }
+}
+
+/** Refuses to let an adopted device lose what it holds, unless `discard` says so. `what`: `is reset`. Throws `not-confirmed`. */
+export function refuseDiscard(device: OpenDevice, what: string, options: OwnerOptions): void {
+  if (device.origin === 'opened' || options.discard === true) return;
+  const { address } = device.facts;
+  throw new VfioMigrateError(
+    'not-confirmed',
+    `${address} belongs to its owner: what it holds ends when it ${what}`,
+    {
+      device: address,
+      recovery: 'nothing was changed',
+      remedy: 'Say that it may be lost with --yes-discard.',
+    },
+  );
+}
+
+/** One pause of one session: made once, ended when the device is as it was found. */
+export class OwnerGuard {
+  readonly #device: OpenDevice;
+  readonly #how: OwnerPause | null;
+  #paused = false;
+  #stuck = false;
+
+  constructor(device: OpenDevice, { owner }: OwnerOptions) {
+    this.#device = device;
+    this.#how = owner === undefined || owner === 'unpaused' ? null : owner;
+  }
+
+  /** Before the first request that stops the device. A pause that fails is taken back: nobody would know of half of it. */
+  async pause(): Promise<void> {
+    if (this.#how === null || this.#paused) return;
+    try {
+      await this.#how.pause();
+      this.#paused = true;
+    } catch (error) {
+      await this.#how.resume().catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /** The device is as its owner expects it. */
+  async resume(): Promise<void> {
+    if (this.#how === null || !this.#paused) return;
+    try {
+      await this.#how.resume();
+      this.#paused = false;
+    } catch (error) {
+      this.#stuck = true;
+      throw error;
+    }
+  }
+
+  /** A note for the report when the owner is left paused; else nothing. */
+  get left(): string[] {
+    return this.#paused ? ['the owner of the device is left paused'] : [];
+  }
+
+  /**
+   * After a session failed: the owner is resumed if the device is in `home`, where it was found. In any other state it
+   * would run into a device that does not work, so it is left paused. Gives the error, with what became of the owner.
+   */
+  async unwound(error: unknown, home: number | null): Promise<unknown> {
+    const cause = this.#device.lost ?? error;
+    if (!this.#paused || !(cause instanceof VfioMigrateError)) return cause;
+    let became = 'its owner is left paused';
+    if (!this.#stuck && home !== null && (await stateOrNull(this.#device)) === home) {
+      try {
+        await this.resume();
+        became = 'its owner was resumed';
+      } catch (second) {
+        became = `its owner is left paused: ${(second as Error).message}`;
+      }
+    }
+    const recovery = [cause.facts.recovery, became].filter(Boolean).join('; ');
+    return new VfioMigrateError(cause.code, cause.message, { ...cause.facts, recovery, cause });
+  }
+}
