@@ -1,5 +1,5 @@
 /** A live device, or a type of mdev that can be created, as a descriptor (spec R-DEVKIND, R-PROVENANCE). */
-import { MetadataError } from '../compat/errors.ts';
+import { MetadataError, shown } from '../compat/errors.ts';
 import { DESCRIPTOR_FORMAT, describeSubject, type Note } from '../compat/index.ts';
 import { isFileOf, openFiles } from '../device/holders.ts';
 import { linkName, list, readText } from '../device/host.ts';
@@ -275,7 +275,7 @@ async function compose(
   const file =
     entry === null ? null : { members: entry.members, origin: place.entryOrigin, override: entry.override };
   const facts = mergeFacts(kernel, file);
-  facts.notes.unshift(...published.notes, ...ambiguity(ambiguous));
+  facts.notes.unshift(...published.notes, ...ambiguity(ambiguous), ...deviceApi(identity, facts, entry));
   if (identity.instance) await addValues(place, facts);
   const writers = await addWriters(place, facts, identity.instance);
   const unbounded = entry !== null && !entry.match.has('kernel') && !entry.match.has('driver_version');
@@ -285,6 +285,21 @@ async function compose(
   if ('error' in subject) throw subject.error;
   const access = identity.instance ? paramAccess(place, writers) : NO_ACCESS;
   return { document, subject, error: null, entries, access };
+}
+
+/** The kernel tells it for every device, whether it publishes metadata or not. */
+function deviceApi(
+  { members }: Identity,
+  { members: said, origin }: Facts,
+  entry: SidecarEntry | null,
+): Note[] {
+  const [known, claimed] = [members.device_api, said.device_api];
+  if (known === undefined || entry?.override.includes('device_api') === true) return [];
+  delete said.device_api;
+  origin.delete('device_api');
+  if (claimed === undefined || claimed === known) return [];
+  const detail = `device_api: the kernel says ${JSON.stringify(known)}, the description ${shown(JSON.stringify(claimed))}`;
+  return [{ code: 'origin-conflict', param: null, detail }];
 }
 
 function ambiguity(entries: readonly SidecarEntry[]): Note[] {

@@ -5,9 +5,13 @@
  *   const sidecars = await loadSidecars(sidecarPlaces(host));
  *   const { document, subject } = await describeDevice(host, await facts(host, address), { sidecars });
  */
+export { type Converted, toInfo, toTree, writeFiles } from './convert.ts';
 export { describeDevice, describeType, deviceDirectory } from './device.ts';
 export { type HostFacts, hostFacts } from './host.ts';
 export { describeAll, listTypes } from './inventory.ts';
+export { type Issue, LINT_SEVERITIES, lint } from './lint.ts';
+export { lintPair } from './lint-pair.ts';
+export { type DescribedModel, type Metadata, readMetadata } from './metadata.ts';
 export { askMigration } from './migration.ts';
 export {
   NO_SIDECARS,

@@ -12,7 +12,7 @@ import type { Facts } from './merge.ts';
 import type { Published, PublishedModel } from './published.ts';
 import type { SidecarEntry, Source } from './sidecar.ts';
 import { readStable } from './snapshot.ts';
-import { attributePath, readSource, sourceOrigin, type Value } from './source.ts';
+import { attributePath, readSource, sourceOrigin } from './source.ts';
 import type { ParamAccess } from './types.ts';
 
 /** Where the kernel has the value of a parameter, relative to the device's directory. */
@@ -85,7 +85,7 @@ async function readSources(
   { host, device }: Place,
   facts: Facts | null,
   sources: ReadonlyMap<string, Source>,
-): Promise<{ values: Map<string, Value>; unstable: readonly string[] }> {
+): Promise<{ values: Map<string, Reading>; unstable: readonly string[] }> {
   const params = (facts?.members.params ?? {}) as Record<string, JsonObject>;
   const { snapshot, unstable } = await readStable(
     async () => {
@@ -93,27 +93,29 @@ async function readSources(
       for (const [name, source] of sources) {
         const value = await readSource(host, device, source);
         if ('text' in value) files.set(name, value.text);
-        else faults.set(name, value.fault);
+        else faults.set(name, value.why);
       }
       return { files, faults };
     },
     (name) => Object.hasOwn(params, name) && params[name]!.dynamic === true,
   );
-  const values = new Map<string, Value>();
+  const values = new Map<string, Reading>();
   for (const [name, text] of snapshot.files) values.set(name, { text });
-  for (const [name, fault] of snapshot.faults) values.set(name, { fault });
+  for (const [name, why] of snapshot.faults) values.set(name, { why });
   return { values, unstable };
 }
 
-function addValue(place: Place, facts: Facts, name: string, value: Value, unstable: boolean): void {
+type Reading = { readonly text: string } | { readonly why: string };
+
+function addValue(place: Place, facts: Facts, name: string, value: Reading, unstable: boolean): void {
   const { entry, entryOrigin } = place;
   const definition = (facts.members.params as Record<string, JsonObject>)[name];
   const note = (code: Note['code'], detail: string) => facts.notes.push({ code, param: name, detail });
   // The entry describes another model than the kernel, and its parameters were left out.
   if (definition === undefined) return;
   if (unstable) note('values-unstable', `${name} changed at each of several readings`);
-  if ('fault' in value) {
-    if (!Object.hasOwn(definition, 'value')) note('unreadable', `${name}: ${shown(value.fault)}`);
+  if ('why' in value) {
+    if (!Object.hasOwn(definition, 'value')) note('unreadable', value.why);
     return;
   }
   const text = canonical(name, definition, value.text);
@@ -185,12 +187,12 @@ async function writerOf(
   if (path === null) return { fault: 'nothing says how it is written' };
   try {
     const file = await attributePath(host, base, path);
-    if (typeof file !== 'string') return { fault: `${base}/${path}: ${file.fault}` };
+    if (typeof file !== 'string') return { fault: file.why };
     const { mode } = await host.kernel.stat(file);
     return (mode & ANY_WRITE) === 0 ? { fault: `${file} is read-only` } : { path: file };
   } catch (error) {
     if (!isErrno(error) || error.code === 'ENODEV') throw error;
-    return { fault: `${base}/${path}: ${error.code}` };
+    return { fault: error.message };
   }
 }
 
@@ -210,7 +212,7 @@ export function paramAccess(place: Place, writers: ReadonlyMap<string, string>):
         }
         if (source === undefined) return { errno: 'ENOENT' };
         const value = await readSource(host, device, source);
-        return 'text' in value ? value : { errno: value.fault };
+        return 'text' in value ? value : { errno: value.errno };
       });
     },
     async write(param, text) {

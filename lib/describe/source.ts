@@ -4,8 +4,16 @@ import type { Host } from '../device/types.ts';
 import { isErrno } from '../protocol/errors.ts';
 import type { Source } from './sidecar.ts';
 
-/** The value; or why there is none: the name of an errno, or words. */
-export type Value = { readonly text: string } | { readonly fault: string };
+/** There is no value: the name of an errno, and why in words. */
+export interface NoValue {
+  readonly errno: string;
+  readonly why: string;
+}
+export type Value = { readonly text: string } | NoValue;
+
+/** What is there does not have the form that was declared for it. */
+const malformed = (why: string): NoValue => ({ errno: 'ENODATA', why });
+const missing = (path: string): NoValue => ({ errno: 'ENOENT', why: `${path} is not there` });
 
 /** Everything that a sidecar file may have read or written lies here. */
 const DEVICES = '/sys/devices/';
@@ -45,8 +53,8 @@ async function readAttribute(
     const file = await attributePath(host, device, path);
     if (typeof file !== 'string') return file;
     const text = await readText(host, file);
-    if (text === null) return { fault: 'ENOENT' };
-    return /[\n\0\ufffd]/.test(text) ? { fault: 'not one line of text' } : { text };
+    if (text === null) return missing(file);
+    return /[\n\0\ufffd]/.test(text) ? malformed(`${file} is not one line of text`) : { text };
   });
 }
 
@@ -54,11 +62,7 @@ async function readAttribute(
  * The file behind a path relative to the device's directory, `*` resolved; a fault when it is not there, or not among the
  * kernel's devices.
  */
-export async function attributePath(
-  host: Host,
-  device: string,
-  path: string,
-): Promise<string | { readonly fault: string }> {
+export async function attributePath(host: Host, device: string, path: string): Promise<string | NoValue> {
   let at = device;
   for (const part of path.split('/')) {
     if (part !== '*') {
@@ -66,12 +70,12 @@ export async function attributePath(
       continue;
     }
     const names = (await list(host, at)) ?? [];
-    if (names.length !== 1) return { fault: `${names.length} names match * in ${path}` };
+    if (names.length !== 1) return malformed(`${names.length} names are in ${at}, where * stands for one`);
     at = `${at}/${names[0]}`;
   }
   const real = await realPath(host, at);
-  if (real === null) return { fault: 'ENOENT' };
-  return real.startsWith(DEVICES) ? at : { fault: `${path} leads out of ${DEVICES}` };
+  if (real === null) return missing(at);
+  return real.startsWith(DEVICES) ? at : malformed(`${at} leads out of ${DEVICES}`);
 }
 
 const CONFIG_SPACE = 4096;
@@ -87,7 +91,7 @@ async function readMsixTableSize(host: Host, device: string): Promise<Value> {
     const config = await host.kernel.readFile(`${device}/config`, CONFIG_SPACE);
     const control = msixControl(config);
     if (typeof control === 'number') return { text: String((control & TABLE_SIZE) + 1) };
-    return { fault: `${device}/config ${control}` };
+    return malformed(`${device}/config ${control}`);
   });
 }
 
@@ -122,7 +126,7 @@ async function readTypeLine(
       .map((line) => line.slice(key.length + 1).trim());
     const [value] = values;
     if (values.length !== 1 || value === undefined || !value.endsWith(unit)) {
-      return { fault: `${path} has no line ${key}: …${unit}` };
+      return malformed(`${path} has no line ${key}: …${unit}`);
     }
     return { text: value.slice(0, value.length - unit.length).trim() };
   });
@@ -133,6 +137,6 @@ async function orFault(work: () => Promise<Value>): Promise<Value> {
     return await work();
   } catch (error) {
     if (!isErrno(error) || error.code === 'ENODEV') throw error;
-    return { fault: error.code };
+    return { errno: error.code, why: error.message };
   }
 }
