@@ -1,6 +1,5 @@
 /** What a command gets and gives. */
 import type { Host, OpenDevice } from '../device/types.ts';
-import type { ExitCode } from '../protocol/errors.ts';
 import type { Messages } from './output.ts';
 import type { Progress } from './progress.ts';
 
@@ -20,6 +19,8 @@ export interface CommandContext {
   host(): Promise<Host>;
   /** From now on a signal can tell what this device was last known to do. Gives the device to use. */
   watch(opening: Promise<OpenDevice>): Promise<OpenDevice>;
+  /** A signal does not end the command before this work has ended by itself. */
+  wait<T>(work: Promise<T>): Promise<T>;
   /** Called when a second signal ends the process: removes what must not stay behind. Synchronous. */
   onLeave(cleanup: () => void): void;
   progress(label: string): Progress;
@@ -32,7 +33,7 @@ export interface CommandResult {
    */
   readonly document: Record<string, unknown> | readonly Record<string, unknown>[];
   /** Exit code of a command that has an answer and not only success; default 0. */
-  readonly exit?: ExitCode;
+  readonly exit?: number;
   /** The same for people. */
   readonly text: readonly string[];
 }

@@ -1,26 +1,57 @@
 /** What the commands that take a device share: finding it, saying what opening means, opening, closing. */
-import { parseAddress } from '../device/address.ts';
+import { formatAddress, isHeld, parseAddress } from '../device/address.ts';
+import { adoptDevice } from '../device/adopt.ts';
 import { facts } from '../device/facts.ts';
 import { openDevice } from '../device/open.ts';
 import type { DeviceFacts, Host, OpenDevice, OpenOptions, Via } from '../device/types.ts';
+import { VfioMigrateError } from '../protocol/errors.ts';
+import { commandPause, type OwnerOptions } from '../session/owner.ts';
 import type { SessionOptions } from '../session/session.ts';
 import { type CommandContext, flag, text } from './context.ts';
 
 export interface Found {
   readonly host: Host;
   readonly facts: DeviceFacts;
-}
-
-/** The device that the argument `dev` names. The address is parsed before the kernel is asked for anything. */
-export async function findDevice(context: CommandContext): Promise<Found> {
-  const address = parseAddress(context.args.dev as string);
-  const host = await context.host();
-  return { host, facts: await facts(host, address) };
+  /** Set when the device was open already and has been adopted. */
+  readonly adopted?: OpenDevice;
 }
 
 /**
- * Says what opening the device means (`warnings`, one line each), opens it, runs `work` on it, and closes it whatever
- * happens. When both fail, the error of `work` is thrown: it came first, and it names the device's state.
+ * The device that the argument `dev` names; one that is open already is adopted. The address is parsed before the kernel
+ * is asked for anything.
+ */
+export async function findDevice(context: CommandContext): Promise<Found> {
+  const address = parseAddress(context.args.dev as string);
+  const host = await context.host();
+  if (!isHeld(address)) {
+    for (const name of OWNER_OPTIONS) {
+      if (context.options[name] !== undefined) throw notOwned(formatAddress(address), name);
+    }
+    return { host, facts: await facts(host, address) };
+  }
+  if (address.kind === 'unix') context.messages.say(`waiting for the device at ${formatAddress(address)}`);
+  const adopted = await context.watch(adoptDevice(host, address, { signal: context.signal }));
+  const { owner } = adopted;
+  const from = owner === null ? '' : ` from process ${owner.pid}${owner.comm === null ? '' : ` (${owner.comm})`}`;
+  context.messages.detail(`${formatAddress(address)} is ${adopted.facts.address}, adopted${from}`);
+  return { host, facts: adopted.facts, adopted };
+}
+
+/** Options, as members, that are about the owner of an adopted device. */
+const OWNER_OPTIONS = ['yesDiscard', 'unpaused', 'pauseCmd', 'resumeCmd'] as const;
+
+function notOwned(address: string, option: (typeof OWNER_OPTIONS)[number]): VfioMigrateError {
+  const flags = option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  return new VfioMigrateError('usage', `--${flags} is about the owner of a device, and ${address} is opened by its path`, {
+    device: address,
+    remedy: 'Leave it out, or name a device that is open already: fd:N, unix:PATH, pid:PID.',
+  });
+}
+
+/**
+ * Says what opening the device means (`warnings`, one line each), opens it unless it was adopted, runs `work` on it, and
+ * closes it whatever happens. When both fail, the error of `work` is thrown: it came first, and it names the device's
+ * state.
  */
 export async function withDevice<T>(
   context: CommandContext,
@@ -31,7 +62,8 @@ export async function withDevice<T>(
   context.signal.throwIfAborted();
   // A device that no vfio driver holds is refused, not opened.
   if (found.facts.vfio) for (const warning of warnings) context.messages.say(warning);
-  const device = await context.watch(openDevice(found.host, found.facts, openOptions(context)));
+  const device =
+    found.adopted ?? (await context.watch(openDevice(found.host, found.facts, openOptions(context))));
   let result: T;
   try {
     result = await work(device);
@@ -56,11 +88,30 @@ export function afterClosing({ resetsOnOpen }: DeviceFacts): string {
   return resetsOnOpen === true ? '; then closed, which resets it' : '';
 }
 
+/** What the options say about the owner of an adopted device. Throws `usage` for half of a pause. */
+export function ownerOptions({ options }: CommandContext): OwnerOptions {
+  const pause = text(options, 'pauseCmd');
+  const resume = text(options, 'resumeCmd');
+  if ((pause === undefined) !== (resume === undefined)) {
+    throw new VfioMigrateError('usage', '--pause-cmd and --resume-cmd belong together', {
+      remedy: 'Give both, or --unpaused.',
+    });
+  }
+  const owner =
+    pause !== undefined && resume !== undefined
+      ? commandPause({ pause, resume })
+      : flag(options, 'unpaused')
+        ? ('unpaused' as const)
+        : undefined;
+  return { discard: flag(options, 'yesDiscard'), ...(owner === undefined ? {} : { owner }) };
+}
+
 /** What every session is given: how it is told to end, and where it tells what it does. */
 export function sessionOptions(context: CommandContext, label: string): SessionOptions {
   const { messages, signal, options } = context;
   return {
     signal,
+    ...ownerOptions(context),
     resetIfError: flag(options, 'reset'),
     onProgress: context.progress(label).update,
     onSlowArc: ({ from, to, elapsedMs }) => {

@@ -22,8 +22,8 @@ export class Scope {
   readonly #cleanups: (() => void)[] = [];
   #host: Promise<Host> | null = null;
   #mock: string | undefined;
-  /** Devices that are being opened now. */
-  #opening = 0;
+  /** Work that a signal does not cut short: devices that are being opened now, a child that has one. */
+  #waiting = 0;
   #abandon: (error: VfioMigrateError) => void = () => {};
   /** Rejects with `interrupted` when the command is not waited for any more. */
   readonly abandoned: Promise<never>;
@@ -56,15 +56,11 @@ export class Scope {
         return this.#host;
       },
       watch: async (opening) => {
-        this.#opening++;
-        try {
-          const watch = watchDevice(await opening);
-          this.#watches.push(watch);
-          return watch.device;
-        } finally {
-          this.#opening--;
-        }
+        const watch = watchDevice(await this.#wait(opening));
+        this.#watches.push(watch);
+        return watch.device;
       },
+      wait: (work) => this.#wait(work),
       onLeave: (cleanup) => {
         this.#cleanups.push(cleanup);
       },
@@ -74,6 +70,15 @@ export class Scope {
         return progress;
       },
     };
+  }
+
+  async #wait<T>(work: Promise<T>): Promise<T> {
+    this.#waiting++;
+    try {
+      return await work;
+    } finally {
+      this.#waiting--;
+    }
   }
 
   async #open(): Promise<Host> {
@@ -93,7 +98,7 @@ export class Scope {
     );
     this.#abort.abort(signal);
     setTimeout(() => {
-      if (this.#opening > 0 || this.#states().length > 0) return;
+      if (this.#waiting > 0 || this.#states().length > 0) return;
       this.#cleanUp();
       this.#abandon(new VfioMigrateError('interrupted', `interrupted by ${signal}`, { signal }));
     }, PATIENCE_MS).unref();
@@ -115,9 +120,14 @@ export class Scope {
     this.#messages.insist([`${this.#messages.mark}${why}`, ...this.#states()].join('\n'));
   }
 
-  /** Removes progress lines and lets go of the kernel. The commands have closed their devices. */
+  /** Removes progress lines, closes devices that were adopted and never used, lets go of the kernel. */
   async close(): Promise<void> {
     for (const progress of this.#progress) progress.end();
+    for (const { device } of this.#watches) {
+      await device.close().catch((error: Error) => {
+        this.#messages.detail(`closing ${device.facts.address}: ${error.message}`);
+      });
+    }
     // A host that could not be made has nothing to close, and whoever asked for it has got the error.
     const host = await this.#host?.catch(() => null);
     try {

@@ -68,7 +68,8 @@ export async function adoptDevice(
     const own = await describeFd(host, 'self', device as number).catch(() => null);
     const { facts, via } = await identify(host, own, answer, groups, label);
     if (owner !== null) await refuseAnother(host, owner);
-    return new VfioDevice(host, facts, via, native, { owner: owner && ownerOf(owner), peer });
+    const open = { ...facts, resetsOnOpen: false };
+    return new VfioDevice(host, open, via, native, { owner: owner && ownerOf(owner), peer });
   } catch (error) {
     await native.close();
     await peer?.close();

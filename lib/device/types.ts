@@ -68,7 +68,10 @@ export interface DeviceFacts {
   readonly debugState: string | null;
   /** debugfs `migration/features` (6.18+). */
   readonly debugFeatures: readonly string[] | null;
-  /** Does opening and closing reset it? True for PCI, false for mdev (uAPI §0.1), null when not known. */
+  /**
+   * Does opening and closing reset it? True for PCI, false for mdev (uAPI §0.1), null when not known. False for a device
+   * that was adopted: it is open, and closing a copy of its descriptor is not its last close.
+   */
   readonly resetsOnOpen: boolean | null;
 }
 

@@ -25,12 +25,8 @@ export interface SessionOptions extends OwnerOptions {
   readonly resetIfError?: boolean;
 }
 
-/**
- * Statements for people on what opening this device by its path means (uAPI §0.1). Empty when it means nothing. `kept`:
- * somebody has the loaded device after us.
- */
-export function sessionWarnings(facts: DeviceFacts, what: 'save' | 'load', kept = false): string[] {
-  if (kept) return [];
+/** Statements for people on what opening this device by its path means (uAPI §0.1). Empty when it means nothing. */
+export function sessionWarnings(facts: DeviceFacts, what: 'save' | 'load'): string[] {
   if (facts.resetsOnOpen === false) return [];
   const sure = facts.resetsOnOpen === true ? 'is' : 'may be';
   return what === 'save'
@@ -42,8 +38,9 @@ export function sessionWarnings(facts: DeviceFacts, what: 'save' | 'load', kept 
       ];
 }
 
-/** Opening a PF resets it, and its VFs with it. Throws `vfs-in-use` for one that has VFs. */
+/** Opening a PF resets it, and its VFs with it. Throws `vfs-in-use` for one that has VFs. One that is open is not opened. */
 export function refusePfInUse(facts: DeviceFacts): void {
+  if (facts.resetsOnOpen === false) return;
   const vfs = facts.pci?.numVfs ?? 0;
   if (vfs === 0) return;
   throw new VfioMigrateError(

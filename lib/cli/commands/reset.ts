@@ -2,13 +2,15 @@
 import { type ResetReport, resetDevice } from '../../session/reset.ts';
 import { refusePfInUse } from '../../session/session.ts';
 import type { CommandContext, CommandResult } from '../context.ts';
-import { findDevice, withDevice } from '../devices.ts';
+import { findDevice, ownerOptions, withDevice } from '../devices.ts';
 import { keyValues } from '../format.ts';
 
 export async function run(context: CommandContext): Promise<CommandResult> {
   const found = await findDevice(context);
   refusePfInUse(found.facts);
-  const report = await withDevice(context, found, [], resetDevice);
+  const report = await withDevice(context, found, [], (device) =>
+    resetDevice(device, ownerOptions(context)),
+  );
   return {
     document: { ...report },
     text: keyValues([
