@@ -32,7 +32,8 @@ export async function findDevice(context: CommandContext): Promise<Found> {
   if (address.kind === 'unix') context.messages.say(`waiting for the device at ${formatAddress(address)}`);
   const adopted = await context.watch(adoptDevice(host, address, { signal: context.signal }));
   const { owner } = adopted;
-  const from = owner === null ? '' : ` from process ${owner.pid}${owner.comm === null ? '' : ` (${owner.comm})`}`;
+  const from =
+    owner === null ? '' : ` from process ${owner.pid}${owner.comm === null ? '' : ` (${owner.comm})`}`;
   context.messages.detail(`${formatAddress(address)} is ${adopted.facts.address}, adopted${from}`);
   return { host, facts: adopted.facts, adopted };
 }
@@ -42,10 +43,14 @@ const OWNER_OPTIONS = ['yesDiscard', 'unpaused', 'pauseCmd', 'resumeCmd'] as con
 
 function notOwned(address: string, option: (typeof OWNER_OPTIONS)[number]): VfioMigrateError {
   const flags = option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-  return new VfioMigrateError('usage', `--${flags} is about the owner of a device, and ${address} is opened by its path`, {
-    device: address,
-    remedy: 'Leave it out, or name a device that is open already: fd:N, unix:PATH, pid:PID.',
-  });
+  return new VfioMigrateError(
+    'usage',
+    `--${flags} is about the owner of a device, and ${address} is opened by its path`,
+    {
+      device: address,
+      remedy: 'Leave it out, or name a device that is open already: fd:N, unix:PATH, pid:PID.',
+    },
+  );
 }
 
 /**

@@ -8,9 +8,7 @@ import { keyValues } from '../format.ts';
 export async function run(context: CommandContext): Promise<CommandResult> {
   const found = await findDevice(context);
   refusePfInUse(found.facts);
-  const report = await withDevice(context, found, [], (device) =>
-    resetDevice(device, ownerOptions(context)),
-  );
+  const report = await withDevice(context, found, [], (device) => resetDevice(device, ownerOptions(context)));
   return {
     document: { ...report },
     text: keyValues([

@@ -1,0 +1,94 @@
+/** Who has the device when `load` is done with it: the program that will use it, or this process until a signal. */
+import { connectConsumer, findProgram, handOver, refuseMock, startConsumer } from '../device/handover.ts';
+import type { Host, OpenDevice } from '../device/types.ts';
+import { VfioMigrateError } from '../protocol/errors.ts';
+import { type CommandContext, flag, text, texts } from './context.ts';
+
+export interface Keeper {
+  /** Completes a report's device state. */
+  readonly says: string;
+  /** Standard output belongs to the program that has the device: reports go to standard error. */
+  readonly takesOutput: boolean;
+  /** The device is loaded, and in `state`. What is not passed on when this ends is closed. */
+  take(device: OpenDevice, state: string): Promise<void>;
+  /** The device is closed here. Gives the command's exit code. */
+  after(): Promise<number>;
+  /** Whatever happened. */
+  close(): Promise<void>;
+}
+
+/**
+ * The keeper that the options ask for, null for none. What can fail fails here, before anything is loaded: no such
+ * program (`usage`), nobody who listens, a mock kernel's device (`hand-over-failed`).
+ */
+export async function keeperOf(context: CommandContext, host: Host): Promise<Keeper | null> {
+  const { options } = context;
+  const command = texts(options, 'exec');
+  const path = text(options, 'handOver');
+  if (command.length > 0) return execute(context, host, command);
+  if (path !== undefined) return handTo(context, host, path);
+  return flag(options, 'hold') ? hold(context) : null;
+}
+
+function execute(context: CommandContext, host: Host, command: readonly string[]): Keeper {
+  if (flag(context.options, 'json')) {
+    throw new VfioMigrateError('usage', '--json and --exec both want standard output', {
+      remedy: 'Do without --json: the report goes to standard error.',
+    });
+  }
+  refuseMock(host);
+  findProgram(command[0] as string);
+  let ended: Promise<number> = Promise.resolve(0);
+  return {
+    says: `; passed on to ${command[0]}`,
+    takesOutput: true,
+    async take(device) {
+      const consumer = await startConsumer(device, command);
+      const { signal } = context;
+      const forward = () => consumer.kill(signal.reason as NodeJS.Signals);
+      if (signal.aborted) forward();
+      signal.addEventListener('abort', forward, { once: true });
+      ended = consumer.ended;
+    },
+    after: () => context.wait(ended),
+    close: async () => {},
+  };
+}
+
+async function handTo(context: CommandContext, host: Host, path: string): Promise<Keeper> {
+  if (!path.startsWith('unix:') || path === 'unix:') {
+    throw new VfioMigrateError('usage', `${JSON.stringify(path)} is no place to hand a device to`, {
+      remedy: 'Write it like this: --hand-over unix:/run/vmm.sock.',
+    });
+  }
+  const peer = await connectConsumer(host, path.slice('unix:'.length));
+  return {
+    says: `; handed over to ${path}`,
+    takesOutput: false,
+    take: (device, state) => handOver(device, peer, state, context.signal),
+    after: async () => 0,
+    close: () => peer.close(),
+  };
+}
+
+function hold(context: CommandContext): Keeper {
+  return {
+    says: '; held until a signal came',
+    takesOutput: false,
+    async take(device, state) {
+      const { messages, signal } = context;
+      messages.say(
+        `${device.facts.address} is in ${state} and is held; SIGTERM or Ctrl-C lets it go. Until then it is pid:${process.pid} for others`,
+      );
+      // A promise alone does not keep a process alive.
+      const alive = setInterval(() => {}, 1 << 30);
+      await new Promise<void>((resolve) => {
+        if (signal.aborted) resolve();
+        signal.addEventListener('abort', () => resolve(), { once: true });
+      });
+      clearInterval(alive);
+    },
+    after: async () => 0,
+    close: async () => {},
+  };
+}
