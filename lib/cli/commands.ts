@@ -21,7 +21,9 @@ export interface OptionSpec {
   /** May be given more than once; the values are a list. */
   readonly repeats?: boolean;
   /** Option (as a member) that may not be given beside it. */
-  readonly excludes?: string;
+  readonly excludes?: string | readonly string[];
+  /** Takes everything that follows it on the command line. */
+  readonly rest?: boolean;
   /** Environment variable that gives the value when the option does not. */
   readonly env?: string;
 }
@@ -48,6 +50,10 @@ const DEV: ArgumentSpec = {
   usage: '<dev>',
   description: 'PCI address, mdev UUID, /dev/vfio/… or sysfs path, or pci:… mdev:… cdev:…',
 };
+const ANY_DEV: ArgumentSpec = {
+  usage: '<dev>',
+  description: `${DEV.description}; one that is open already: fd:N unix:PATH pid:PID[:FD]`,
+};
 const FILE: ArgumentSpec = { usage: '<file>', description: 'state file, or - for standard input' };
 const OUTPUT: OptionSpec = {
   flags: '-o, --output <file>',
@@ -67,6 +73,26 @@ const RESET_IF_ERROR: OptionSpec = {
   flags: '--reset',
   description: 'reset a device found in ERROR first; this erases what it holds',
 };
+const YES_DISCARD: OptionSpec = {
+  flags: '--yes-discard',
+  description: 'adopted device: what it holds may be lost',
+};
+const OWNER: readonly OptionSpec[] = [
+  {
+    flags: '--pause-cmd <cmd>',
+    description: 'adopted device: shell command that pauses its owner, before the device is stopped',
+  },
+  {
+    flags: '--resume-cmd <cmd>',
+    description: '… and the one that lets it go on, when the device is back',
+  },
+  {
+    flags: '--unpaused',
+    description: 'adopted device: go on although nothing pauses its owner',
+    excludes: ['pauseCmd', 'resumeCmd'],
+  },
+  YES_DISCARD,
+];
 const PHASE: OptionSpec = {
   flags: '--phase <name>',
   description: 'only the bytes that were read in this device state',
@@ -98,7 +124,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     description: [
       'Reads sysfs and debugfs. With --open the device itself is asked for its migration capabilities and state. Opening a vfio-pci device resets it, and so does closing it; an mdev decides for itself.',
     ],
-    args: [DEV],
+    args: [ANY_DEV],
     options: [
       { flags: '--open', description: 'open the device and ask it; a vfio-pci device is reset by that' },
       ...OPENING,
@@ -115,9 +141,10 @@ export const COMMANDS: readonly CommandSpec[] = [
     summary: "save a device's state to a file",
     description: [
       'Reads the whole migration state of the device and writes a state file. The device ends in the state it was found in, or in STOP with --move. It opens the device: it must be bound to a vfio driver and idle. A vfio-pci device is reset when it is opened and when it is closed, so what is saved is the state of a freshly reset device.',
+      'A device that is open already keeps what it holds: name the one who has it (fd:N, unix:PATH, pid:PID). It belongs to its owner, who has to be paused for a state that fits the rest of a guest, or --unpaused says that this does not matter (docs/owners.md).',
       'The file gets its final name when it is complete and synced; before that it has a temporary name in the same directory.',
     ],
-    args: [DEV],
+    args: [ANY_DEV],
     options: [
       OUTPUT,
       FORCE,
@@ -128,9 +155,15 @@ export const COMMANDS: readonly CommandSpec[] = [
       SIDECAR,
       ...OPENING,
       RESET_IF_ERROR,
+      ...OWNER,
     ],
     examples: [
       { command: 'vfio-migrate save 0000:65:00.2 -o nic.vfmig', says: 'to a file' },
+      {
+        command:
+          "vfio-migrate save pid:4711 -o nic.vfmig --pause-cmd 'virsh suspend vm1' --resume-cmd 'virsh resume vm1'",
+        says: 'of a running program',
+      },
       { command: 'vfio-migrate save 0000:65:00.2 -o - | zstd > nic.vfmig.zst', says: 'through a pipe' },
     ],
     makes: 'output',
@@ -142,9 +175,9 @@ export const COMMANDS: readonly CommandSpec[] = [
     summary: 'load a saved state into a device',
     description: [
       "Writes the driver's bytes to the device and asks for STOP, which is the driver's verdict on them. A file is verified as a whole before the device is opened; from a pipe each frame is verified before its bytes reach the device, and the end marker before the device leaves RESUMING.",
-      'If a write fails the device is reset. A vfio-pci device is reset when this command closes it: the loaded state ends with the command. --then running is refused for such a device, because nobody keeps it.',
+      'If a write fails the device is reset. A vfio-pci device is reset when this command closes it: the loaded state ends with the command, unless somebody keeps the device: --exec, --hand-over, --hold. Without one of these --then running is refused for such a device.',
     ],
-    args: [DEV],
+    args: [ANY_DEV],
     options: [
       { flags: '-i, --input <file>', description: 'state file, or - for standard input', required: true },
       {
@@ -152,12 +185,29 @@ export const COMMANDS: readonly CommandSpec[] = [
         description: 'state to leave the device in; default: stop',
         choices: ['stop', 'running'],
       },
+      {
+        flags: '--exec <cmd...>',
+        description: 'run this command with the device; {fd} in it is replaced; comes last',
+        rest: true,
+        excludes: ['handOver', 'hold'],
+      },
+      {
+        flags: '--hand-over <unix:path>',
+        description: 'pass the device to the program that listens on this socket',
+        excludes: 'hold',
+      },
+      { flags: '--hold', description: 'keep the device open until a signal' },
       OVERRIDE,
       SIDECAR,
       ...OPENING,
       RESET_IF_ERROR,
+      ...OWNER,
     ],
     examples: [
+      {
+        command: "vfio-migrate load -i nic.vfmig 0000:65:00.3 --exec my-vmm --vfio-fd '{fd}'",
+        says: 'and start the program that uses it',
+      },
       { command: 'vfio-migrate load -i nic.vfmig 0000:65:00.3', says: 'from a file' },
       {
         command: 'ssh other vfio-migrate save 65:00.2 -o - | vfio-migrate load -i - 65:00.2',
@@ -240,8 +290,8 @@ export const COMMANDS: readonly CommandSpec[] = [
     description: [
       'Asks for VFIO_DEVICE_RESET. The device is in RUNNING afterwards, in its initial state. It ends a session that a dead process left behind and leads out of ERROR.',
     ],
-    args: [DEV],
-    options: [...OPENING],
+    args: [ANY_DEV],
+    options: [...OPENING, YES_DISCARD],
     examples: [{ command: 'vfio-migrate reset 0000:65:00.3', says: 'out of ERROR, or of a dead session' }],
     answers: false,
     load: () => import('./commands/reset.ts'),

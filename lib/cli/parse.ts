@@ -22,12 +22,29 @@ export type Parsed =
       readonly options: OptionValues;
     };
 
+/** An option that takes everything behind it: a command line of its own. A `--` before that is dropped. */
+function splitRest(argv: readonly string[]): { readonly own: readonly string[]; readonly rest: OptionValues } {
+  const end = argv.indexOf('--');
+  for (const { options } of COMMANDS) {
+    for (const { flags } of options.filter((option) => option.rest === true)) {
+      const [name = ''] = flags.split(' ');
+      const at = argv.indexOf(name);
+      if (at < 0 || (end >= 0 && end < at)) continue;
+      const words = argv.slice(argv[at + 1] === '--' ? at + 2 : at + 1);
+      // Commander is shown the first word: none at all is its error.
+      return { own: [...argv.slice(0, at + 1), ...words.slice(0, 1)], rest: { [name.slice(2)]: words } };
+    }
+  }
+  return { own: argv, rest: {} };
+}
+
 /** Throws `usage` for arguments that make no sense. */
-export function parse(argv: readonly string[], env: NodeJS.ProcessEnv): Parsed {
+export function parse(all: readonly string[], env: NodeJS.ProcessEnv): Parsed {
+  const { own: argv, rest } = splitRest(all);
   const chosen: Extract<Parsed, { kind: 'command' }>[] = [];
   let written = '';
   const program = buildProgram(env, (spec, args, operands, options) =>
-    chosen.push({ kind: 'command', spec, args, operands, options }),
+    chosen.push({ kind: 'command', spec, args, operands, options: { ...options, ...rest } }),
   );
   eachCommand(program, (command) => {
     command.exitOverride();
@@ -117,7 +134,7 @@ function optionOf(spec: OptionSpec, env: NodeJS.ProcessEnv): Option {
   if (spec.repeats === true) {
     option.argParser((value: string, before: readonly string[] | undefined) => [...(before ?? []), value]);
   }
-  if (spec.excludes !== undefined) option.conflicts(spec.excludes);
+  if (spec.excludes !== undefined) option.conflicts([...[spec.excludes].flat()]);
   // An empty variable is one that was switched off.
   if (spec.env !== undefined && env[spec.env]) option.default(env[spec.env], 'from the environment');
   return option;
