@@ -137,7 +137,7 @@ function published(
     ],
     opaque: opaqueMember(opaque, base, mdevType),
     opaquePath: opaque?.path ?? null,
-    paths: new Set(snapshot.files.keys()),
+    paths: new Set([...snapshot.files.keys(), ...snapshot.faults.keys()]),
   };
 }
 
