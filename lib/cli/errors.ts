@@ -59,6 +59,7 @@ export function errorText(error: VfioMigrateError, paint: Paint, verbose: boolea
     ],
     ['done about it', recovery],
     ['next', remedy],
+    ...overrideRows(error.facts.report),
   ];
   if (verbose) {
     rows.push(
@@ -81,6 +82,12 @@ export function errorText(error: VfioMigrateError, paint: Paint, verbose: boolea
 /** Text whose further lines are set in: a line break in a file's name must not begin a line that says `state now`. */
 function setIn(text: string): string {
   return printable(text).replace(/\n(?! )/g, '\n  ');
+}
+
+/** What was overruled before the kernel refused: the two belong together. */
+function overrideRows(report: VfioMigrateError['facts']['report']): [string, string][] {
+  const overrides = (report?.overrides ?? []) as readonly { id: string; reason: string }[];
+  return overrides.map(({ id, reason }) => ['overridden', `${id} (${reason})`]);
 }
 
 function stackOf(error: VfioMigrateError): string[] {

@@ -267,14 +267,15 @@ function notesOf(source: Descriptor, target: Descriptor): Finding[] {
       const other = byId.get(note.id);
       byId.set(
         note.id,
-        other === undefined
-          ? note
-          : { ...other, message: `${other.message}; ${note.message}`, [side]: origin },
+        other === undefined ? note : { ...other, message: both(other.message, note.message), [side]: origin },
       );
     }
   }
   return [...byId.values()];
 }
+
+/** Many sentences say nothing of a side. */
+const both = (a: string, b: string): string => (a === b ? a : `${a}; ${b}`);
 
 function ignoredMembers(source: Descriptor, target: Descriptor): Finding[] {
   const members = (descriptor: Descriptor): string[] => [

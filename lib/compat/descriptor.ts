@@ -103,7 +103,7 @@ const KNOWN: ReadonlySet<string> = new Set([
     'external',
     'errata',
   ],
-  ...['self', 'compatible', 'opaque', 'in_use', 'notes', 'origin', 'layout', 'write'],
+  ...['self', 'compatible', 'opaque', 'in_use', 'notes', 'origin', 'layout', 'write', 'mock'],
 ]);
 
 /**

@@ -98,9 +98,10 @@ export interface LoadCheck {
 export function checkLoad(
   source: Subject,
   target: Subject,
-  device: string,
+  names: { readonly input: string; readonly device: string },
   policy: Partial<Policy> = {},
 ): LoadCheck {
+  const { device } = names;
   const result = check(source, target, policy);
   refuseIncompatible(result, device, 'load');
   const document = reportOf(result, 'load');
@@ -113,7 +114,7 @@ export function checkLoad(
       {
         device,
         report: document,
-        remedy: 'vfio-migrate prepare FILE DEV sets it; --dry-run shows the writes.',
+        remedy: `vfio-migrate prepare ${names.input} ${device} sets it; --dry-run shows the writes.`,
       },
     );
   }

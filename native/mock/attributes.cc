@@ -231,6 +231,13 @@ int Attributes::Create(MdevType& type, const std::string& uuid,
   tree.Link(dir + "/mdev_type", type.dir);
   tree.Link(type.dir + "/devices/" + uuid, dir);
   for (const auto& [path, content] : c.files) tree.File(dir + "/" + path, content);
+  if (mock_.config.kernel.version.AtLeast(6, 1)) {
+    // After those of the devices, so that no number is there twice.
+    std::string entry = "vfio" + std::to_string(mock_.devices.size() + made_++);
+    tree.Link(dir + "/vfio-dev/" + entry + "/device", dir);
+    tree.Link("/sys/class/vfio-dev/" + entry, dir + "/vfio-dev/" + entry);
+    type.entries[uuid] = entry;
+  }
   tree.File(dir + "/remove", "", 0200).store = [this, &type, uuid](std::string_view text) {
     if (text != "1" && text != "1\n") return -EINVAL;
     std::lock_guard hold(lock_);
@@ -252,8 +259,9 @@ void Attributes::RemoveLocked(MdevType& type, const std::string& uuid) {
     }
   }
   std::erase(type.instances, uuid);
-  for (const std::string& path : {dir, "/sys/bus/mdev/devices/" + uuid, type.dir + "/devices/" + uuid,
-                                  "/sys/bus/mdev/drivers/" + type.config.driver + "/" + uuid})
+  for (const std::string& path :
+       {dir, "/sys/class/vfio-dev/" + type.entries[uuid], "/sys/bus/mdev/devices/" + uuid,
+        type.dir + "/devices/" + uuid, "/sys/bus/mdev/drivers/" + type.config.driver + "/" + uuid})
     mock_.tree.Remove(path);
 }
 

@@ -104,6 +104,7 @@ class Attributes {
     MdevTypeConfig config;
     std::string parent_dir, dir;
     std::vector<std::string> instances;
+    std::map<std::string, std::string> entries;  // of /sys/class/vfio-dev, by UUID
   };
 
   int Add(const AttributeConfig& config, const std::string& base);
@@ -124,6 +125,7 @@ class Attributes {
   // By the path in the tree.
   std::map<std::string, std::shared_ptr<Attribute>> attributes_;
   std::vector<std::unique_ptr<MdevType>> types_;
+  size_t made_ = 0;
 };
 
 }  // namespace vfm::mock

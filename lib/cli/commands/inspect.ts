@@ -42,6 +42,8 @@ function deviceRows(
     ['ids', ids === null ? null : `${ids.vendor}:${ids.device} rev ${ids.revision ?? 'unknown'}`],
     ['mdev type', device.mdevType],
     ['model', device.model],
+    ['parameters', parameters(device)],
+    ['state version', textOf(device.compat?.descriptor.state_version)],
     ['found in', device.foundState],
     ['opened via', device.via],
     ['origin', device.origin],
@@ -60,6 +62,17 @@ function deviceRows(
     ['requests', totals?.arcs === undefined ? null : arcRows(totals.arcs)],
     ['sha256', digest?.sha256],
   ];
+}
+
+/** `name=value` of what is in effect. */
+function parameters({ parameters: list }: SourceDevice): string[] | null {
+  if (list === null) return null;
+  const items = Object.entries(list).map(([name, value]) => `${name}=${textOf(value) ?? '?'}`);
+  return items.length === 0 ? ['none in effect'] : items;
+}
+
+function textOf(value: unknown): string | null {
+  return typeof value === 'string' ? value : null;
 }
 
 function sectionLine({ type, known, critical, offset, bytes, count }: SectionEntry): string {
