@@ -130,7 +130,7 @@ export interface NativeDevice {
   takeFd(peer: NativePeer, fd: number): Promise<void>;
   /**
    * One recvmsg on the socket that `peer` has open, of at most `max` bytes, without waiting (EAGAIN). The device fd is
-   * there if exactly one descriptor came (`fds`); more are closed. No byte and no descriptor is the end of the stream.
+   * there if descriptors came (`fds`): it is the first, the others are closed. No byte and none is the end of the stream.
    */
   receiveFd(peer: NativePeer, max: number): Promise<{ readonly data: Uint8Array; readonly fds: number }>;
   /** One sendmsg of `data` (not empty) with all descriptors, in the order of {@link descriptors}, without waiting. */
@@ -185,13 +185,15 @@ export interface NativeDevice {
 
 /** Another process: its pidfd, or a socket on which it listens. One thread, which may wait for ever. */
 export interface NativePeer {
-  /** pidfd_open. This or {@link connect}, once; again is EALREADY. */
+  /** Duplicates a connected socket of this process. This or one of the next two, once; again is EALREADY. */
+  adoptFd(fd: number): Promise<void>;
+  /** pidfd_open. */
   openProcess(pid: number): Promise<void>;
   /** A stream socket of AF_UNIX, connected to `path`. */
   connect(path: string): Promise<void>;
   /** Until there is something to read; for a process: until it has ended. */
   waitReadable(): Promise<void>;
-  /** One read(2) on the socket of at most `max` bytes (64 KiB); an empty array is the end. */
+  /** One read(2) on the socket of at most `max` bytes (64 KiB); an empty array is the end. Waits, unless O_NONBLOCK is set. */
   read(max: number): Promise<Uint8Array>;
   /** One write(2) on the socket; gives the bytes it took. */
   write(data: Uint8Array): Promise<number>;

@@ -93,6 +93,7 @@ class PeerObject final : public Wrapped<PeerObject, Peer> {
   ~PeerObject() override;
 
  private:
+  Napi::Value AdoptFd(const Napi::CallbackInfo& info);
   Napi::Value OpenProcess(const Napi::CallbackInfo& info);
   Napi::Value Connect(const Napi::CallbackInfo& info);
   Napi::Value WaitReadable(const Napi::CallbackInfo& info);
