@@ -117,7 +117,7 @@ class Device final : public Handle {
   Outcome<Nothing> TakeFd(const Fd& pidfd, int target);
   struct Received {
     Bytes data;
-    /* Descriptors that came with the bytes. The device's is kept when it came alone; others are closed. */
+    /* Descriptors that came with the bytes. The first is the device's; others are closed. */
     uint32_t fds = 0;
   };
   Outcome<Received> ReceiveFd(const Fd& socket, size_t max);

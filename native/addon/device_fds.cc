@@ -77,7 +77,7 @@ Outcome<Device::Received> Device::ReceiveFd(const Fd& socket, size_t max) {
   std::vector<Fd> fds = FdsOf(kernel_, message);
   /* More than fit were sent: the kernel has closed those, and the count says so. */
   received.fds = static_cast<uint32_t>(fds.size()) + ((message.msg_flags & MSG_CTRUNC) ? 1 : 0);
-  if (received.fds == 1 && fds.size() == 1) {
+  if (!fds.empty()) {
     device_ = std::move(fds.front());
     is_open_.store(true, std::memory_order_release);
   }

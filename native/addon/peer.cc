@@ -1,5 +1,6 @@
 #include "peer.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -19,6 +20,12 @@ Outcome<Nothing> Peer::Take(long fd, const char* syscall, const std::string& pat
   const std::lock_guard lock(mutex_);
   fd_ = std::make_shared<Fd>(kernel_, static_cast<int>(fd));
   return Nothing{};
+}
+
+Outcome<Nothing> Peer::AdoptFd(int number) {
+  if (fd()->valid()) return Failure::Errno(EALREADY, "fcntl F_DUPFD_CLOEXEC");
+  return Take(Call([&] { return kernel_->fcntl(kernel_->ctx, number, F_DUPFD_CLOEXEC, 3); }),
+              "fcntl F_DUPFD_CLOEXEC", {});
 }
 
 Outcome<Nothing> Peer::OpenProcess(int32_t pid) {

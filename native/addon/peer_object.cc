@@ -16,6 +16,11 @@ PeerObject::~PeerObject() {
   if (native()) native()->Close(nullptr);
 }
 
+Napi::Value PeerObject::AdoptFd(const Napi::CallbackInfo& info) {
+  const auto fd = static_cast<int>(IntegerArg(info[0], "fd", 0, std::numeric_limits<int>::max()));
+  return Ask(info, *native(), [p = native(), fd] { return p->AdoptFd(fd); });
+}
+
 Napi::Value PeerObject::OpenProcess(const Napi::CallbackInfo& info) {
   const auto pid = static_cast<int32_t>(IntegerArg(info[0], "pid", 1, std::numeric_limits<int32_t>::max()));
   return Ask(info, *native(), [p = native(), pid] { return p->OpenProcess(pid); });
@@ -52,6 +57,7 @@ Napi::Function PeerObject::Define(Napi::Env env) {
   using P = PeerObject;
   return DefineClass(env, "NativePeer",
                      {
+                         AsyncMethod<&P::AdoptFd>("adoptFd"),
                          AsyncMethod<&P::OpenProcess>("openProcess"),
                          AsyncMethod<&P::Connect>("connect"),
                          AsyncMethod<&P::WaitReadable>("waitReadable"),

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, existsSync, openSync, readFileSync, statSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { loadBinding } from '../../lib/binding/index.ts';
 import type { NativeDevice, NativePeer } from '../../lib/binding/types.ts';
@@ -106,11 +107,11 @@ describe('sockets', () => {
   });
 
   test.each([
-    [0, 'nothing but bytes', "c.send(b'x')"],
-    [2, 'two descriptors', "send(b'x', [0, 1])"],
-    [5, 'more than fit', "send(b'x', [0] * 12)"],
-    [0, 'the end', 'pass'],
-  ])('%d descriptors: %s is not a device, and nothing stays open', async (count, _what, body) => {
+    [0, 0, 'nothing but bytes', "c.send(b'x')"],
+    [0, 0, 'the end', 'pass'],
+    [2, 1, 'two', "send(b'x', [0, 1])"],
+    [5, 1, 'more than are looked at', "send(b'x', [0] * 12)"],
+  ])('%d descriptors leave %d open: %s', async (count, kept, _what, body) => {
     const { socket } = await other(`${body}\nc.close()`);
     const [from, native] = [peer(), device()];
     await from.connect(socket);
@@ -118,8 +119,30 @@ describe('sockets', () => {
     await from.waitReadable();
     const { fds } = await native.receiveFd(from, 64);
     expect(fds).toBe(count);
-    expect(native.isOpen).toBe(false);
-    expect(openFds()).toEqual(before);
+    expect(native.isOpen).toBe(kept === 1);
+    expect(openFds()).toHaveLength(before.length + kept);
+  });
+
+  test('a socket of this process, which a server of Node accepted', async () => {
+    const directory = scratch();
+    directories.push(directory);
+    const path = directory.file('socket');
+    const server = createServer({ pauseOnConnect: true });
+    open.push({ close: async () => server.close() });
+    server.listen(path);
+    await once(server, 'listening');
+    const [near, far, native] = [peer(), peer(), device()];
+    await near.connect(path);
+    const [socket] = await once(server, 'connection');
+    await far.adoptFd(socket._handle.fd);
+    await native.openCdev('/dev/zero');
+    await native.sendFds(near, Buffer.from('x'));
+    const received = device();
+    await far.waitReadable();
+    expect((await received.receiveFd(far, 16)).fds).toBe(1);
+    expect(inode(await numberOf(received))).toBe(statSync('/dev/zero').ino);
+    socket.destroy();
+    await expect(far.adoptFd(0)).rejects.toMatchObject({ code: 'EALREADY' });
   });
 
   test('nothing there yet is EAGAIN: the thread of a device does not wait for a peer', async () => {
