@@ -23,7 +23,10 @@ export type Parsed =
     };
 
 /** An option that takes everything behind it: a command line of its own. A `--` before that is dropped. */
-function splitRest(argv: readonly string[]): { readonly own: readonly string[]; readonly rest: OptionValues } {
+function splitRest(argv: readonly string[]): {
+  readonly own: readonly string[];
+  readonly rest: OptionValues;
+} {
   const end = argv.indexOf('--');
   for (const { options } of COMMANDS) {
     for (const { flags } of options.filter((option) => option.rest === true)) {
