@@ -34,7 +34,7 @@ test.each(scenarioNames())('%s: fits the schema, and can be made', (name) => {
 });
 
 test('the names', () => {
-  expect(scenarioNames()).toEqual(['cdev', 'masks', 'mtty', 'pools', 'troubles', 'two-nics']);
+  expect(scenarioNames()).toEqual(['cdev', 'compat', 'masks', 'mtty', 'pools', 'troubles', 'two-nics']);
   expect(() => mockHost('two-nic')).toThrow(/no scenario 'two-nic'/);
   expect(() => mockHost('./nowhere.json')).toThrow(/cannot read the scenario/);
 });
