@@ -115,7 +115,7 @@ export function compatCommands(sidecar: OptionSpec): readonly CommandSpec[] {
     },
     {
       name: 'plan-new',
-      summary: 'say with which parameters a new device can live on all of these hosts',
+      summary: 'plan a new device that can live on all of these hosts',
       description: [
         'Reads inventories, and intersects what the implementations of one model allow. The result is an explicit list of parameters, what to set on each host after creation, and the features that are lost. Whoever creates the device stores the list. Exit code 10 when the hosts have nothing in common.',
       ],

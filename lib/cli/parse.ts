@@ -103,7 +103,7 @@ function buildProgram(env: NodeJS.ProcessEnv, choose: Choose): Command {
   program.usage('[options] <command> …');
   for (const option of GLOBAL_OPTIONS) program.addOption(optionOf(option, env));
   program.addHelpText('after', () => section('Exit codes', EXIT_CODES));
-  program.configureHelp({ showGlobalOptions: false });
+  program.configureHelp({ showGlobalOptions: false, subcommandTerm: (command) => command.name() });
   for (const spec of COMMANDS) program.addCommand(commandOf(spec, program, choose));
   return program;
 }

@@ -1,5 +1,12 @@
 /** A check's answer as an error, for commands that act on a target only when it is compatible. Touches no device. */
-import { type CheckResult, type Finding, type Report, report } from '../compat/index.ts';
+import {
+  type CheckResult,
+  check,
+  type Finding,
+  QuestionError,
+  type Report,
+  report,
+} from '../compat/index.ts';
 import { VfioMigrateError } from '../protocol/errors.ts';
 import { toolVersion } from '../version.ts';
 
@@ -18,12 +25,37 @@ export function refuseIncompatible(result: CheckResult, device: string, kind: st
   if (result.verdict !== 'incompatible') return;
   const blocking = standing(result, 'block');
   const why = blocking.map(({ message }) => message).join('; ');
-  const overrides = blocking.map(({ id }) => `--override '${id}=REASON'`).join(' ');
   throw new VfioMigrateError('incompatible', `${device} cannot take this state: ${why}`, {
     device,
     report: reportOf(result, kind),
-    remedy: `${fixes(blocking)} To go on all the same: ${overrides}.`,
+    remedy: `${fixes(blocking)}${overrideHint(result)}`,
   });
+}
+
+const ROUNDS = 8;
+
+/** Overruling one finding may bring up the next, which it hid: all that are needed, or nothing where that is not possible. */
+function overrideHint({ source, target, policy, findings }: CheckResult): string {
+  const ids = new Set<string>();
+  let open: readonly Finding[] = findings;
+  for (let round = 0; round < ROUNDS; round++) {
+    const blocking = open.filter(
+      ({ severity, overridden }) => severity === 'block' && overridden === undefined,
+    );
+    if (blocking.length === 0) {
+      return ` To go on all the same: ${[...ids].map((id) => `--override '${id}=REASON'`).join(' ')}.`;
+    }
+    for (const { id } of blocking) ids.add(id);
+    const more = [...ids].map((id) => ({ id, reason: 'asked' }));
+    const known = policy.overrides.filter(({ id }) => !ids.has(id));
+    try {
+      open = check(source, target, { ...policy, overrides: [...known, ...more] }).findings;
+    } catch (error) {
+      if (error instanceof QuestionError) return '';
+      throw error;
+    }
+  }
+  return '';
 }
 
 /** Throws `compatibility-unknown` with the report when nobody can tell. */

@@ -189,7 +189,11 @@ describe('refusals', () => {
     const mock = mttys();
     const file = dir.file('one-port.vfmig');
     ok(cli([...mock, 'save', ONE_PORT, '-o', file]));
-    const refused = cli([...mock, '--json', 'load', '-i', file, A]);
+    const overrides = ['value-not-allowed:ports', 'param-fixed:ports'].flatMap((id) => [
+      '--override',
+      `${id}=the kernel is to decide`,
+    ]);
+    const refused = cli([...mock, '--json', 'load', '-i', file, A, ...overrides]);
     expect(refused.status).toBe(10);
     expect(document(refused, 'error')).toMatchObject({
       code: 'state-rejected',

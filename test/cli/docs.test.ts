@@ -7,7 +7,7 @@ import { COMMANDS, EXIT_CODES } from '../../lib/cli/commands.ts';
 import { cli } from '../helpers/cli.ts';
 
 const FILE = new URL('../../docs/cli.md', import.meta.url);
-const MARKER = /^<!-- help:(\w*) -->\n(?:\n```text\n[\s\S]*?\n```\n)?/gm;
+const MARKER = /^<!-- help:([\w-]*) -->\n(?:\n```text\n[\s\S]*?\n```\n)?/gm;
 
 it('docs/cli.md shows the help of every command, as it is', () => {
   const text = readFileSync(FILE, 'utf8');
