@@ -2,7 +2,7 @@
 import { open, readFile } from 'node:fs/promises';
 import { isatty } from 'node:tty';
 import { describeSubject, parseDocument, refId, type Subject } from '../compat/index.ts';
-import type { Description, Sidecars } from '../describe/index.ts';
+import type { Description } from '../describe/index.ts';
 import { parseAddress } from '../device/address.ts';
 import type { DeviceFacts, Host } from '../device/types.ts';
 import { VfioMigrateError } from '../protocol/errors.ts';
@@ -10,7 +10,7 @@ import { sourceSubject } from '../session/compat.ts';
 import { MAGIC } from '../statefile/index.ts';
 import { openInput, StateFileReader } from '../transport/index.ts';
 import type { CommandContext } from './context.ts';
-import { describeNamed, sidecarsOf as loadSidecarsOf } from './describing.ts';
+import { describeNamed, sidecarsOf } from './describing.ts';
 
 /** An operand, and what is known of it. */
 export interface Asked {
@@ -152,15 +152,6 @@ async function standardInput(): Promise<Uint8Array> {
     await input.close();
   }
 }
-
-/** Sidecar files, read once for a command. */
-export function sidecarsOf(context: CommandContext, host: Host): Promise<Sidecars> {
-  const known = loaded.get(context) ?? loadSidecarsOf(context, host);
-  loaded.set(context, known);
-  return known;
-}
-
-const loaded = new WeakMap<CommandContext, Promise<Sidecars>>();
 
 /** `host-a/0000:3b:00.2`, with the name by which it was asked for when that says more. */
 export function subjectName({ name, subject }: Asked): string {

@@ -15,12 +15,12 @@ import { refusePfInUse, sessionWarnings } from '../../session/session.ts';
 import { openInput } from '../../transport/index.ts';
 import { verdictText } from '../answers.ts';
 import { type CommandContext, type CommandResult, text } from '../context.ts';
+import { sidecarsOf } from '../describing.ts';
 import { afterClosing, type Found, findDevice, sessionOptions, withDevice } from '../devices.ts';
 import { fileOptions } from '../files.ts';
 import { arcRows, duration, exactSize, keyValues, rate } from '../format.ts';
 import { type Keeper, keeperOf } from '../keep.ts';
 import { overridesOf } from '../policy.ts';
-import { sidecarsOf } from '../subjects.ts';
 
 export async function run(context: CommandContext): Promise<CommandResult> {
   const { options, signal } = context;

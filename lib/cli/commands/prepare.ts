@@ -12,9 +12,10 @@ import {
 import { Exit, type ExitCode, VfioMigrateError } from '../../protocol/errors.ts';
 import { toolVersion } from '../../version.ts';
 import { type CommandContext, type CommandResult, flag, type OptionValues, text } from '../context.ts';
+import { sidecarsOf } from '../describing.ts';
 import { keyValues, table } from '../format.ts';
 import { policyOf } from '../policy.ts';
-import { type Asked, readSubject, sidecarsOf } from '../subjects.ts';
+import { type Asked, readSubject } from '../subjects.ts';
 
 export async function run(context: CommandContext): Promise<CommandResult> {
   const { args, options } = context;

@@ -6,10 +6,10 @@ import { type Identity, identityOf, withoutOrigins } from '../../session/compat.
 import { type SaveReport, save } from '../../session/save.ts';
 import { refusePfInUse, sessionWarnings } from '../../session/session.ts';
 import { type CommandContext, type CommandResult, flag } from '../context.ts';
+import { sidecarsOf } from '../describing.ts';
 import { afterClosing, type Found, findDevice, sessionOptions, withDevice } from '../devices.ts';
 import { withOutput } from '../files.ts';
 import { arcRows, duration, exactSize, keyValues, rate } from '../format.ts';
-import { sidecarsOf } from '../subjects.ts';
 
 export async function run(context: CommandContext): Promise<CommandResult> {
   const { options } = context;
