@@ -186,7 +186,8 @@ async function writerOf(
   const path = said ?? kernelFile(place, name);
   if (path === null) return { fault: 'nothing says how it is written' };
   try {
-    const file = await attributePath(host, base, path);
+    // What the kernel publishes was found without following links, so that it is where it seems to be.
+    const file = said === null ? `${base}/${path}` : await attributePath(host, base, path);
     if (typeof file !== 'string') return { fault: file.why };
     const { mode } = await host.kernel.stat(file);
     return (mode & ANY_WRITE) === 0 ? { fault: `${file} is read-only` } : { path: file };
