@@ -86,6 +86,8 @@ export interface NativeKernel {
   createDevice(): NativeDevice;
   /** A thread for what blocks on another process, with nothing open yet. */
   createPeer(): NativePeer;
+  /** The calls as they stand, for tests that compare kernels. */
+  createCalls(): NativeCalls;
   /** Ends the file-tree thread. Devices that are open keep the kernel alive. */
   close(): Promise<void>;
 }
@@ -201,6 +203,39 @@ export interface NativePeer {
   cancel(): void;
   /** Cancels, then closes. */
   close(): Promise<void>;
+}
+
+/**
+ * The calls of the kernel table as they stand, on a thread of their own: for tests that compare two kernels, in which
+ * wrong descriptors, wrong arguments and wrong order are the point. Descriptors are the kernel's numbers, and nobody's:
+ * who opens one, or finds one in an answer, closes it.
+ */
+export interface NativeCalls {
+  /**
+   * One call: its result, or its errno negated; it rejects only for arguments that no call could be made from. `poll`
+   * looks at one descriptor, does not wait, and gives what is ready.
+   */
+  call(
+    name: 'openat' | 'close' | 'ioctl' | 'read' | 'write' | 'pread' | 'pwrite' | 'poll' | 'fcntl',
+    args: CallArgs,
+  ): Promise<number>;
+  close(): Promise<void>;
+}
+
+export interface CallArgs {
+  readonly fd?: number;
+  /** What the pointer argument points to, at most 1 MiB; changed in place as the kernel changes it. `openat`: the path, with a NUL. */
+  readonly memory?: Uint8Array;
+  /** Offsets in `memory` of 64-bit offsets into `memory`, which the kernel sees as addresses. */
+  readonly pointers?: readonly number[];
+  /** Instead of the pointer: a value, or a pointer that is to be bad. */
+  readonly value?: bigint;
+  /** read, write, pread, pwrite: bytes. Default: the length of `memory`. */
+  readonly length?: number;
+  /** pread, pwrite: the offset, as 64 bits (a negative one in two's complement). */
+  readonly offset?: bigint;
+  /** ioctl: the request; fcntl: the command; openat: the flags; poll: the events. */
+  readonly number?: number;
 }
 
 /** A migration data fd: one save or load session (uAPI §2.3, §2.4). */

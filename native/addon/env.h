@@ -51,6 +51,7 @@ struct Classes {
   Napi::FunctionReference data_fd;
   Napi::FunctionReference transfer;
   Napi::FunctionReference peer;
+  Napi::FunctionReference calls;
 };
 
 struct EnvData {

@@ -166,6 +166,13 @@ Napi::Value KernelObject::CreatePeer(const Napi::CallbackInfo& info) {
   return Wrap(env, data.classes.peer, Worker::Make<Peer>(data.channel, native()->kernel()));
 }
 
+Napi::Value KernelObject::CreateCalls(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  EnvData& data = EnvData::Of(env);
+  if (native()->closing()) throw Napi::Error(env, ToError(env, Failure::Code("ERR_CLOSED", "createCalls")));
+  return Wrap(env, data.classes.calls, Worker::Make<Calls>(data.channel, native()->kernel()));
+}
+
 Napi::Value KernelObject::Close(const Napi::CallbackInfo& info) {
   return AskClose(info, *native());
 }
@@ -182,6 +189,7 @@ Napi::Function KernelObject::Define(Napi::Env env) {
                          AsyncMethod<&K::Access>("access"),
                          InstanceMethod<&K::CreateDevice>("createDevice"),
                          InstanceMethod<&K::CreatePeer>("createPeer"),
+                         InstanceMethod<&K::CreateCalls>("createCalls"),
                          AsyncMethod<&K::Close>("close"),
                      });
 }

@@ -85,6 +85,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   data->classes.data_fd = Napi::Persistent(DataFdObject::Define(env));
   data->classes.transfer = Napi::Persistent(TransferObject::Define(env));
   data->classes.peer = Napi::Persistent(PeerObject::Define(env));
+  data->classes.calls = Napi::Persistent(CallsObject::Define(env));
   env.SetInstanceData(data.release());
   exports.Set("contract", Napi::Number::New(env, 1));
   exports.Set("create", Napi::Function::New<Create>(env, "create"));

@@ -6,6 +6,7 @@
 
 #include <memory>
 
+#include "calls.h"
 #include "device.h"
 #include "file_tree.h"
 #include "peer.h"
@@ -34,6 +35,7 @@ class KernelObject final : public Wrapped<KernelObject, FileTree> {
   Napi::Value Access(const Napi::CallbackInfo& info);
   Napi::Value CreateDevice(const Napi::CallbackInfo& info);
   Napi::Value CreatePeer(const Napi::CallbackInfo& info);
+  Napi::Value CreateCalls(const Napi::CallbackInfo& info);
   Napi::Value Close(const Napi::CallbackInfo& info);
   static Napi::Value Control(const Napi::CallbackInfo& info);
 
@@ -100,6 +102,19 @@ class PeerObject final : public Wrapped<PeerObject, Peer> {
   Napi::Value Read(const Napi::CallbackInfo& info);
   Napi::Value Write(const Napi::CallbackInfo& info);
   void Cancel(const Napi::CallbackInfo& info);
+  Napi::Value Close(const Napi::CallbackInfo& info);
+};
+
+class CallsObject final : public Wrapped<CallsObject, Calls> {
+ public:
+  static constexpr napi_type_tag kTag = {0x7666696f2d6d6967, 0x63616c6c73000001};
+  static Napi::Function Define(Napi::Env env);
+
+  explicit CallsObject(const Napi::CallbackInfo& info);
+  ~CallsObject() override;
+
+ private:
+  Napi::Value Call(const Napi::CallbackInfo& info);
   Napi::Value Close(const Napi::CallbackInfo& info);
 };
 

@@ -73,6 +73,9 @@ export function fakeHost(tree: Tree, answers: Answers = {}): FakeHost {
     createPeer: () => {
       throw errno('ENOSYS', 'socket');
     },
+    createCalls: () => {
+      throw new Error('the fake has no calls of its own');
+    },
     close: async () => undefined,
   };
   return { kernel, tree, answers, log, mock: 'fake' };
