@@ -59,7 +59,8 @@ const ERRNO_CLASSES: ReadonlyMap<string, FailureClass> = new Map(
     value: ['EINVAL', 'ERANGE'],
     resource: ['ENOSPC', 'ENOMEM', 'EAGAIN', 'EDQUOT'],
     open: ['EBUSY'],
-    unsupported: ['ENOENT', 'EOPNOTSUPP'],
+    // EOPNOTSUPP and ENOTSUP are one number in Linux, and Node uses the latter name.
+    unsupported: ['ENOENT', 'EOPNOTSUPP', 'ENOTSUP'],
     privilege: ['EPERM', 'EACCES', 'EROFS'],
     gone: ['ENODEV'],
   }).flatMap(([name, errnos]) => errnos.map((errno) => [errno, name as FailureClass] as const)),

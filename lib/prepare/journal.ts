@@ -76,7 +76,7 @@ export function readJournal(file: string): Journal | null {
   try {
     text = readFileSync(file, 'utf8');
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    if (['ENOENT', 'ENOTDIR'].includes((cause as NodeJS.ErrnoException).code ?? '')) return null;
     throw new VfioMigrateError('input-failed', `cannot read the journal: ${(cause as Error).message}`, {
       file,
       cause,

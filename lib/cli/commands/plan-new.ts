@@ -59,7 +59,7 @@ function implementations(subjects: readonly Subject[], model: string, type: stri
   return [...byHost].map(([id, descriptors]) => {
     const other = descriptors.find((one) => meaning(one) !== meaning(descriptors[0]!));
     if (other === undefined) return { id, descriptor: descriptors[0]! };
-    const names = [...new Set(descriptors.map(({ ref }) => ref?.mdevType ?? refId(ref)))].join(', ');
+    const names = [...new Set(descriptors.map(({ ref }) => ref?.mdevType ?? refId(ref)))].sort().join(', ');
     throw new VfioMigrateError('usage', `${id} offers different devices of ${model}: ${names}`, {
       remedy: 'Say which with --type.',
     });
