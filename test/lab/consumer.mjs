@@ -1,0 +1,41 @@
+#!/usr/bin/env node
+// A program that takes a loaded device: reads its registers, says whether they are right, and ends with exit code 7.
+//
+//   node consumer.mjs fd FD          the descriptor was inherited
+//   node consumer.mjs listen SOCKET  it is passed to this socket
+
+import { existsSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { checkRegisters } from '../suite/mtty.mjs';
+import { host, lib } from './lab.mjs';
+
+const [how, where] = process.argv.slice(2);
+const device = host.kernel.createDevice();
+
+/** One connection, one message with descriptors; gives the message. */
+async function receive(path) {
+  const server = createServer({ pauseOnConnect: true });
+  const connection = new Promise((resolve) => server.once('connection', resolve));
+  await new Promise((resolve) => server.listen(path, resolve));
+  const socket = await connection;
+  server.close();
+  const peer = host.kernel.createPeer();
+  await peer.adoptFd(socket._handle.fd);
+  await peer.waitReadable();
+  const { data, fds } = await device.receiveFd(peer, 4096);
+  await peer.write(Uint8Array.of(10));
+  await peer.close();
+  socket.destroy();
+  return { ...JSON.parse(Buffer.from(data).toString()), fds };
+}
+
+let message = null;
+if (how === 'listen') message = await receive(where);
+else await device.adoptFd(Number(where));
+
+const at = (bar, register) => (BigInt(bar) << 40n) + BigInt(register);
+await checkRegisters({ read: async (bar, register) => (await device.pread(at(bar, register), 1))[0] });
+const state = lib.stateName(await device.getState());
+await device.close();
+console.log(JSON.stringify({ right: true, state, message, stdin: existsSync('/proc/self/fd/0') }));
+process.exitCode = 7;
