@@ -3,14 +3,15 @@
 //
 //   build-native.mjs                      what ships: build/Release/{vfio_migrate.node,vfio_mock.so}, by node-gyp
 //   build-native.mjs --prebuild           prebuilds/linux-<arch>/{vfio-migrate.<libc>.node,vfio_mock.so}, by prebuildify
-//   build-native.mjs --dev [KIND]         native/out/KIND/build, by cmake-js; KIND is debug (default), release, asan, tsan
-//   build-native.mjs --unit-tests [KIND]  C++ unit tests of such a build, and run them
+//   build-native.mjs --dev [KIND]         native/out/KIND/build, by cmake-js; KIND is debug (default), release, asan, tsan,
+//                                         fuzz (needs Clang; the fuzz targets only)
+//   build-native.mjs --unit-tests [KIND]  C++ unit tests of such a build, and run them, and what the fuzzers have found
 //   build-native.mjs --tidy               clang-tidy over native/, with the debug build's compile_commands.json
 //
 //   --force    build although nothing has changed    --verbose    show all that the tools print
 //
 // Node's headers are the running Node's own where they lie beside it; otherwise node-gyp downloads them.
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   existsSync,
@@ -31,12 +32,13 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const require = createRequire(import.meta.url);
 const jobs = String(availableParallelism());
 
-/** Developers' builds: the configuration of CMake, and what to give to -fsanitize. */
+/** Developers' builds: the configuration of CMake, what to give to -fsanitize, and one target when it is not all. */
 const KINDS = {
   debug: { config: 'Debug', sanitize: '' },
   release: { config: 'Release', sanitize: '' },
   asan: { config: 'RelWithDebInfo', sanitize: 'address,undefined' },
   tsan: { config: 'RelWithDebInfo', sanitize: 'thread' },
+  fuzz: { config: 'RelWithDebInfo', sanitize: 'address,undefined', target: 'fuzz' },
 };
 
 class BuildError extends Error {}
@@ -169,8 +171,27 @@ async function buildPrebuild() {
   });
 }
 
+/** A Clang that has its run-time libraries (a package of their own): clang++, or one of those with a number. */
+function clang() {
+  const names = ['clang++', ...Array.from({ length: 12 }, (_, i) => `clang++-${25 - i}`)];
+  const paths = (process.env.PATH ?? '').split(':');
+  const hasRuntime = (compiler) => {
+    const resources = execFileSync(compiler, ['-print-resource-dir'], { encoding: 'utf8' }).trim();
+    const libraries = join(resources, 'lib');
+    return (
+      existsSync(libraries) &&
+      readdirSync(libraries, { recursive: true }).some((file) => file.includes('libclang_rt.fuzzer'))
+    );
+  };
+  const compiler = names
+    .flatMap((name) => paths.map((directory) => join(directory, name)))
+    .find((file) => existsSync(file) && hasRuntime(file));
+  if (!compiler) throw new BuildError('no clang++ with libFuzzer (Debian: clang and libclang-rt-dev)');
+  return compiler;
+}
+
 /** Gives the build directory. */
-async function buildDev(kind, target) {
+async function buildDev(kind, target = KINDS[kind]?.target) {
   const settings = KINDS[kind];
   if (!settings) throw new BuildError(`no such kind of build: ${kind} (${Object.keys(KINDS).join(', ')})`);
   const cmakeJs = findTool('cmake-js', [
@@ -182,14 +203,18 @@ async function buildDev(kind, target) {
     'build',
     ...['-d', join(root, 'native'), '-O', directory, '-B', settings.config, '-p', jobs],
     `--CDVFM_SANITIZE=${settings.sanitize}`,
+    ...(kind === 'fuzz' ? ['--CDVFM_FUZZ=ON', `--CDCMAKE_CXX_COMPILER=${clang()}`] : []),
     ...(target ? ['-T', target] : []),
   ]);
   return directory;
 }
 
 async function unitTests(kind) {
-  const directory = await buildDev(kind, 'unit_tests');
+  const directory = await buildDev(kind, 'tests');
   await run(join(directory, 'unit_tests'), [], { show: true });
+  for (const target of readdirSync(join(root, 'test', 'fuzz'))) {
+    await run(join(directory, `fuzz_${target}`), [join(root, 'test', 'fuzz', target)], { show: true });
+  }
 }
 
 /**

@@ -68,7 +68,7 @@ int FdMember(Napi::Object end) {
 template <class T, class Read>
 T OptionalMember(Napi::Object spec, const char* name, T fallback, Read read) {
   const Napi::Value value = spec.Get(name);
-  return value.IsUndefined() ? fallback : T(read(value));
+  return value.IsUndefined() ? std::move(fallback) : T(read(value));
 }
 
 /* Reads every member before it looks at any object of ours: a getter may run any script. */

@@ -178,6 +178,8 @@ class Transfer::Pump {
       progress_.fetch_add(slot.bytes, std::memory_order_relaxed);
       return true;
     }
+    // An end without bytes may have no memory either.
+    if (slot.bytes == 0) return true;
     const uint8_t* next = slot.buffer.payload() - slot.prefix;
     size_t left = slot.prefix + slot.bytes;
     const size_t most = sink_.is_data_fd() && spec_.segment != 0 ? spec_.segment : SIZE_MAX;

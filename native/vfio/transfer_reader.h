@@ -20,6 +20,7 @@ class Buffer {
   // Makes room for `bytes`, and keeps the first `used`. Throws std::bad_alloc.
   void Reserve(size_t bytes, size_t used);
 
+  // After Reserve() only.
   [[nodiscard]] uint8_t* payload() const { return memory_.get() + kHeadroom; }
   [[nodiscard]] size_t capacity() const { return capacity_; }
 
