@@ -137,6 +137,25 @@ export const COMMANDS: readonly CommandSpec[] = [
     load: () => import('./commands/info.ts'),
   },
   {
+    name: 'doctor',
+    summary: 'find out why a device cannot be migrated',
+    description: [
+      'Climbs from the kernel over modules, IOMMU, driver and binding, permissions, group and holders to what the driver offers. Each rung is ok, not ok, or cannot be told; one that is not ok comes with the command that mends it. Nothing is changed, and nothing is opened without --open.',
+      'Exit code 0 when all is well, 10 when a rung is not ok, 11 when it cannot be told whether the device can migrate.',
+    ],
+    args: [{ usage: '[dev]', description: `${ANY_DEV.description}; without it: the host alone` }],
+    options: [
+      { flags: '--open', description: 'open the device and ask it; a vfio-pci device is reset by that' },
+      ...OPENING,
+    ],
+    examples: [
+      { command: 'vfio-migrate doctor', says: 'this host' },
+      { command: 'vfio-migrate doctor 0000:65:00.2', says: 'a device of it' },
+    ],
+    answers: true,
+    load: () => import('./commands/doctor.ts'),
+  },
+  {
     name: 'save',
     summary: "save a device's state to a file",
     description: [

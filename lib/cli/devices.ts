@@ -82,6 +82,14 @@ export async function withDevice<T>(
   return result;
 }
 
+/** What to say before a device is opened only to ask it. */
+export function openingMeans({ facts: { address, resetsOnOpen } }: Found): string[] {
+  if (resetsOnOpen === false) return [];
+  return [
+    `${address} ${resetsOnOpen === true ? 'is' : 'may be'} reset when it is opened and when it is closed`,
+  ];
+}
+
 function openOptions({ options }: CommandContext): OpenOptions {
   const via = text(options, 'via');
   const token = text(options, 'vfToken');

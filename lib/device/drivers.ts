@@ -18,24 +18,36 @@ interface VariantDriver {
   readonly vendor: string;
   /** PCI device ids that the driver serves. */
   readonly devices: readonly string[];
+  /** The kernel's configuration option, without `CONFIG_`. */
+  readonly config: string;
 }
 
 /** PCI drivers that can migrate, and the virtual functions they serve. */
 // biome-ignore format: a table
 const VARIANT_DRIVERS: readonly VariantDriver[] = [
-  { driver: 'mlx5_vfio_pci',     vendor: '0x15b3', devices: ['0x101e'] },
-  { driver: 'hisi_acc_vfio_pci', vendor: '0x19e5', devices: ['0xa251', '0xa256', '0xa259'] },
-  { driver: 'pds_vfio_pci',      vendor: '0x1dd8', devices: ['0x1003'] },
-  { driver: 'qat_vfio_pci',      vendor: '0x8086', devices: ['0x4941', '0x4943', '0x4945', '0x4947', '0x4949'] },
-  { driver: 'virtio_vfio_pci',   vendor: '0x1af4', devices: ['0x1000', '0x1041', '0x1042'] },
+  { driver: 'mlx5_vfio_pci',     vendor: '0x15b3', devices: ['0x101e'], config: 'MLX5_VFIO_PCI' },
+  { driver: 'hisi_acc_vfio_pci', vendor: '0x19e5', devices: ['0xa251', '0xa256', '0xa259'], config: 'HISI_ACC_VFIO_PCI' },
+  { driver: 'pds_vfio_pci',      vendor: '0x1dd8', devices: ['0x1003'], config: 'PDS_VFIO_PCI' },
+  { driver: 'qat_vfio_pci',      vendor: '0x8086', devices: ['0x4941', '0x4943', '0x4945', '0x4947', '0x4949'], config: 'QAT_VFIO_PCI' },
+  { driver: 'virtio_vfio_pci',   vendor: '0x1af4', devices: ['0x1000', '0x1041', '0x1042'], config: 'VIRTIO_VFIO_PCI' },
 ];
+
+function variantOf(pci: NonNullable<DeviceFacts['pci']>): VariantDriver | undefined {
+  return VARIANT_DRIVERS.find(({ vendor, devices }) => vendor === pci.vendor && devices.includes(pci.device));
+}
 
 /** The driver that can migrate this PCI device, null when none is known. */
 export function variantDriver(pci: NonNullable<DeviceFacts['pci']>): string | null {
-  const row = VARIANT_DRIVERS.find(
-    ({ vendor, devices }) => vendor === pci.vendor && devices.includes(pci.device),
-  );
-  return row?.driver ?? null;
+  return variantOf(pci)?.driver ?? null;
+}
+
+/** The option that the kernel needs for that driver (without `CONFIG_`), null when none is known. */
+export function variantConfig(pci: NonNullable<DeviceFacts['pci']>): string | null {
+  return variantOf(pci)?.config ?? null;
+}
+
+export function isVariantDriver(name: string | null): boolean {
+  return VARIANT_DRIVERS.some(({ driver }) => driver === name);
 }
 
 /**

@@ -256,7 +256,7 @@ type Sibling = DeviceFacts['siblings'][number];
 const HARMLESS: ReadonlySet<string> = new Set(['pcieport', 'pci-stub']);
 
 /** Members of the group that a host driver holds. */
-function inTheWay(facts: DeviceFacts): Sibling[] {
+export function inTheWay(facts: DeviceFacts): Sibling[] {
   return facts.siblings.filter(
     ({ driver }) => driver !== null && !HARMLESS.has(driver) && !/vfio/.test(driver),
   );

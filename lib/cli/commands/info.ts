@@ -6,7 +6,7 @@ import { capabilityNames, DeviceFlag, stateName, VfioMigrateError } from '../../
 import { refusePfInUse } from '../../session/session.ts';
 import type { CommandContext, CommandResult } from '../context.ts';
 import { flag } from '../context.ts';
-import { type Found, findDevice, identity, withDevice } from '../devices.ts';
+import { type Found, findDevice, identity, openingMeans, withDevice } from '../devices.ts';
 import { exactSize, keyValues, type Value } from '../format.ts';
 
 export async function run(context: CommandContext): Promise<CommandResult> {
@@ -40,7 +40,7 @@ interface Migration {
 
 async function ask(context: CommandContext, found: Found): Promise<Answers> {
   refusePfInUse(found.facts);
-  return withDevice(context, found, openingMeans(found.facts), async (device) => {
+  return withDevice(context, found, openingMeans(found), async (device) => {
     const info = await device.info();
     const migration = await migrationOf(device);
     return {
@@ -50,13 +50,6 @@ async function ask(context: CommandContext, found: Found): Promise<Answers> {
       info: { ...info, flags: flagNames(info.flags) },
     };
   });
-}
-
-function openingMeans({ address, resetsOnOpen }: DeviceFacts): string[] {
-  if (resetsOnOpen === false) return [];
-  return [
-    `${address} ${resetsOnOpen === true ? 'is' : 'may be'} reset when it is opened and when it is closed`,
-  ];
 }
 
 /** Null when the device has no migration support: here that is an answer, not a failure (K-1). */
