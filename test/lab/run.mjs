@@ -3,13 +3,14 @@
 // `node run.mjs TEXT` makes only those with TEXT in their name, the devices always.
 
 import { cases } from '../suite/cases.mjs';
+import { compat } from './compat.mjs';
 import { context } from './lab.mjs';
 import { leftover } from './leftover.mjs';
 import { refuse } from './refuse.mjs';
 import { access, devices, show } from './show.mjs';
 import { transfer } from './transfer.mjs';
 
-const PARTS = Object.entries({ devices, suite: cases, show, transfer, refuse, leftover, access });
+const PARTS = Object.entries({ devices, suite: cases, show, transfer, compat, refuse, leftover, access });
 const only = process.argv[2] ?? '';
 
 let number = 0;
