@@ -38,6 +38,8 @@ const path = (name) => join(directory, name);
 
 const results = await measure();
 print(results);
+// The engine of check and find, which needs no device.
+await import('./compat.mjs');
 if (options.json !== undefined) {
   mkdirSync(dirname(options.json), { recursive: true });
   writeFileSync(options.json, `${JSON.stringify(results, null, 2)}\n`);
