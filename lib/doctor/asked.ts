@@ -9,9 +9,9 @@ function waysToKnow({ device }: WithDevice): readonly string[] {
   ];
 }
 
-async function opening({ device, answers, refused }: WithDevice): Promise<Finding> {
+async function opening({ answers, refused }: WithDevice): Promise<Finding> {
   if (answers !== null) return ok(`open by its ${answers.via}`);
-  if (refused === null) return cannotTell('not tried', waysToKnow({ device } as WithDevice).slice(1));
+  if (refused === null) return cannotTell('not tried');
   return notOk(refused.message, refused.facts.remedy === undefined ? [] : [refused.facts.remedy]);
 }
 
@@ -26,17 +26,16 @@ async function migration(patient: WithDevice): Promise<Finding> {
   }
   if (device.debugFeatures !== null) return ok(`its driver migrates it: ${device.debugFeatures.join(', ')}`);
   if (device.debugState !== null) return ok('its driver migrates it: debugfs shows its state');
+  if (!device.vfio) return cannotTell('not before it is bound to a vfio driver');
   return cannotTell('only the device knows whether its driver can migrate it', waysToKnow(patient));
 }
 
 /** States in which a device may be found and a new session may start. */
 const READY = new Set(['RUNNING', 'RUNNING_P2P', 'STOP']);
 
-async function state(patient: WithDevice): Promise<Finding> {
-  const { device, answers } = patient;
+async function state({ device, answers }: WithDevice): Promise<Finding> {
   const found = answers?.migration?.state ?? device.debugState;
-  if (found === null || found === undefined)
-    return cannotTell('not known without opening it', waysToKnow(patient));
+  if (found === null || found === undefined) return cannotTell('not known without opening it');
   if (READY.has(found)) return ok(found);
   const what = found === 'ERROR' ? 'only a reset leads out' : 'a session is live, or was left behind';
   return notOk(`${found}: ${what}`, [

@@ -24,7 +24,7 @@ async function binding({ device }: WithDevice): Promise<Finding> {
   if (device.driver !== 'vfio-pci') return ok(is);
   return notOk(
     'bound to plain vfio-pci, which cannot migrate',
-    device.pci !== null && variantDriver(device.pci) !== null ? fix : [],
+    device.pci !== null && variantDriver(device.pci) !== null ? fix : ['Use a device whose driver migrates.'],
   );
 }
 
