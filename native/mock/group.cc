@@ -172,18 +172,42 @@ bool ContainerFile::Offers(uint64_t type) const {
   return std::find(k.iommu_types.begin(), k.iommu_types.end(), type) != k.iommu_types.end();
 }
 
+// What the type1 driver knows beside the types in the scenario. Some of it depends on what is in the
+// container.
+long ContainerFile::Type1Extension(uint64_t extension) const {
+  if (!Offers(uapi::kType1Iommu) && !Offers(uapi::kType1v2Iommu)) return 0;
+  switch (extension) {
+    case uapi::kType1NestingIommu:
+      return mock_.config.kernel.version.AtLeast(6, 13) ? 0 : 1;
+    case uapi::kUnmapAll:
+      return 1;
+    case uapi::kDmaCcIommu:
+      return iommu_ != 0 ? 1 : 0;
+    case uapi::kUpdateVaddr: {
+      bool emulated =
+          std::any_of(groups_.begin(), groups_.end(), [](const Group* g) { return g->Emulated(); });
+      return iommu_ != 0 && !emulated ? 1 : 0;
+    }
+    default:
+      return 0;
+  }
+}
+
 long ContainerFile::CheckExtension(uint64_t type) {
   std::lock_guard hold(lock_);
   if (type == uapi::kNoiommuIommu) return Offers(type) && (groups_.empty() || noiommu_) ? 1 : 0;
   if (mock_.config.kernel.noiommu && !groups_.empty() && noiommu_) return 0;
-  return Offers(type) ? 1 : 0;
+  return Offers(type) ? 1 : Type1Extension(type);
 }
 
 long ContainerFile::SetIommu(uint64_t type) {
   std::lock_guard hold(lock_);
   if (groups_.empty() || iommu_ != 0) return -EINVAL;
   bool wants_noiommu = type == uapi::kNoiommuIommu;
-  if (!Offers(type) || wants_noiommu != noiommu_) return -ENODEV;
+  bool known = Offers(type) || Type1Extension(type) != 0;
+  if (!known || wants_noiommu != noiommu_) return -ENODEV;
+  // An extension that is no type.
+  if (!Offers(type) && type != uapi::kType1NestingIommu) return -EINVAL;
   if (wants_noiommu && !mock_.config.kernel.cap_sys_rawio) return -EPERM;
   iommu_ = type;
   return 0;

@@ -78,6 +78,7 @@ class ContainerFile : public File {
 
  private:
   long CheckExtension(uint64_t type);
+  long Type1Extension(uint64_t extension) const;
   long SetIommu(uint64_t type);
   bool Offers(uint64_t type) const;
 

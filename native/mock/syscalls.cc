@@ -199,6 +199,8 @@ ssize_t Transfer(void* ctx, const char* name, int fd, size_t len, const int64_t*
   else if (file != nullptr)
     call.offset = file->Position();
   return static_cast<ssize_t>(Run(mock, call, [&](uint64_t limit) -> int64_t {
+    // pread(2) and pwrite(2) look at the sign before they look for the file.
+    if (offset != nullptr && *offset < 0) return -EINVAL;
     if (file == nullptr) return -EBADF;
     // Streams refuse a position before anything else is looked at.
     if (offset != nullptr && file->Position()) return -ESPIPE;

@@ -57,7 +57,11 @@ inline constexpr unsigned long kIommuVfioIoas = Request(0x88);
 inline constexpr int kApiVersion = 0;
 inline constexpr unsigned long kType1Iommu = 1;
 inline constexpr unsigned long kType1v2Iommu = 3;
+inline constexpr unsigned long kDmaCcIommu = 4;
+inline constexpr unsigned long kType1NestingIommu = 6;
 inline constexpr unsigned long kNoiommuIommu = 8;
+inline constexpr unsigned long kUnmapAll = 9;
+inline constexpr unsigned long kUpdateVaddr = 10;
 
 inline constexpr uint32_t kGroupFlagsViable = 1u << 0;
 inline constexpr uint32_t kGroupFlagsContainerSet = 1u << 1;
@@ -109,6 +113,20 @@ struct RegionInfo {
 static_assert(sizeof(RegionInfo) == 32 && offsetof(RegionInfo, flags) == 4 &&
               offsetof(RegionInfo, index) == 8 && offsetof(RegionInfo, cap_offset) == 12 &&
               offsetof(RegionInfo, size) == 16 && offsetof(RegionInfo, offset) == 24);
+
+inline constexpr uint32_t kIrqInfoEventfd = 1u << 0;
+inline constexpr uint32_t kIrqInfoMaskable = 1u << 1;
+inline constexpr uint32_t kIrqInfoAutomasked = 1u << 2;
+inline constexpr uint32_t kIrqInfoNoresize = 1u << 3;
+
+struct IrqInfo {
+  uint32_t argsz;
+  uint32_t flags;
+  uint32_t index;
+  uint32_t count;
+};
+static_assert(sizeof(IrqInfo) == 16 && offsetof(IrqInfo, flags) == 4 && offsetof(IrqInfo, index) == 8 &&
+              offsetof(IrqInfo, count) == 12);
 
 // PCI: a region's offset in the device fd is its index shifted by this; config space is region 7.
 inline constexpr unsigned kPciOffsetShift = 40;

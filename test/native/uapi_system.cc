@@ -76,6 +76,12 @@ TEST(uapi_numbers) {
   SAME(kType1Iommu, VFIO_TYPE1_IOMMU);
   SAME(kType1v2Iommu, VFIO_TYPE1v2_IOMMU);
   SAME(kNoiommuIommu, VFIO_NOIOMMU_IOMMU);
+  SAME(kDmaCcIommu, VFIO_DMA_CC_IOMMU);
+#ifdef VFIO_TYPE1_NESTING_IOMMU
+  SAME(kType1NestingIommu, VFIO_TYPE1_NESTING_IOMMU);
+#endif
+  SAME(kUnmapAll, VFIO_UNMAP_ALL);
+  SAME(kUpdateVaddr, VFIO_UPDATE_VADDR);
   SAME(kGroupFlagsViable, VFIO_GROUP_FLAGS_VIABLE);
   SAME(kGroupFlagsContainerSet, VFIO_GROUP_FLAGS_CONTAINER_SET);
   SAME(kDeviceFlagsReset, VFIO_DEVICE_FLAGS_RESET);
@@ -167,6 +173,10 @@ TEST(uapi_structs) {
   SAME_FIELD(RegionInfo, cap_offset, vfio_region_info, cap_offset);
   SAME_FIELD(RegionInfo, size, vfio_region_info, size);
   SAME_FIELD(RegionInfo, offset, vfio_region_info, offset);
+  SAME_SIZE(IrqInfo, vfio_irq_info);
+  SAME_FIELD(IrqInfo, flags, vfio_irq_info, flags);
+  SAME_FIELD(IrqInfo, index, vfio_irq_info, index);
+  SAME_FIELD(IrqInfo, count, vfio_irq_info, count);
   SAME_SIZE(DeviceFeature, vfio_device_feature);
   SAME_FIELD(DeviceFeature, argsz, vfio_device_feature, argsz);
   SAME_FIELD(DeviceFeature, flags, vfio_device_feature, flags);

@@ -126,6 +126,8 @@ class MttyDriver : public Driver {
         return GetInfo(arg);
       case uapi::kDeviceGetRegionInfo:
         return GetRegionInfo(arg);
+      case uapi::kDeviceGetIrqInfo:
+        return GetIrqInfo(arg);
       default:
         return -ENOTTY;
     }
@@ -266,6 +268,7 @@ class MttyDriver : public Driver {
     info.flags = uapi::kDeviceFlagsPci;
     info.num_regions = kRegions;
     info.num_irqs = kIrqs;
+    info_asked_ = true;
     // Never more than 16 bytes: what the caller has behind them stays (uAPI §1.8).
     return CopyToUser(arg, &info, uapi::kDeviceInfoMinSize) ? 0 : -EFAULT;
   }
@@ -277,6 +280,19 @@ class MttyDriver : public Driver {
     info.size = info.index == uapi::kPciConfigRegionIndex ? kConfigSize : info.index < nports_ ? kBarSize : 0;
     info.offset = static_cast<uint64_t>(info.index) << uapi::kPciOffsetShift;
     info.flags = uapi::kRegionFlagsRead | uapi::kRegionFlagsWrite;
+    return CopyToUser(arg, &info, sizeof info) ? 0 : -EFAULT;
+  }
+
+  // The driver compares with the number that its last GET_INFO gave, which nobody may have asked yet.
+  long GetIrqInfo(uintptr_t arg) {
+    uapi::IrqInfo info;
+    if (!CopyFromUser(&info, arg, sizeof info)) return -EFAULT;
+    if (info.argsz < sizeof info || info.index >= (info_asked_ ? kIrqs : 0)) return -EINVAL;
+    // INTx and MSI.
+    if (info.index > 1) return -EINVAL;
+    info.flags = uapi::kIrqInfoEventfd | (info.index == 0 ? uapi::kIrqInfoMaskable | uapi::kIrqInfoAutomasked
+                                                          : uapi::kIrqInfoNoresize);
+    info.count = 1;
     return CopyToUser(arg, &info, sizeof info) ? 0 : -EFAULT;
   }
 
@@ -312,6 +328,7 @@ class MttyDriver : public Driver {
   const uint32_t nports_;
   MttyStore store_;
   std::atomic<bool> claimed_{false};
+  std::atomic<bool> info_asked_{false};
   std::mutex regs_lock_;
   UartState ports_[2] = {};
   uint8_t config_[kConfigSize] = {};
