@@ -6,11 +6,24 @@ import { cases } from '../suite/cases.mjs';
 import { compat } from './compat.mjs';
 import { context } from './lab.mjs';
 import { leftover } from './leftover.mjs';
+import { owners } from './owners.mjs';
 import { refuse } from './refuse.mjs';
 import { access, devices, show } from './show.mjs';
+import { transcripts } from './transcript.mjs';
 import { transfer } from './transfer.mjs';
 
-const PARTS = Object.entries({ devices, suite: cases, show, transfer, compat, refuse, leftover, access });
+const PARTS = Object.entries({
+  devices,
+  suite: cases,
+  show,
+  transfer,
+  compat,
+  refuse,
+  leftover,
+  access,
+  owners,
+  transcript: transcripts,
+});
 const only = process.argv[2] ?? '';
 
 let number = 0;

@@ -1,0 +1,21 @@
+/**
+ * Where the mock answers differently from Linux on purpose. Everything else that differs is a bug of the mock. Entries
+ * are tested: one that matches no difference fails the comparison.
+ */
+
+/**
+ * @typedef {object} Difference
+ * @property {RegExp} where matches `part | request` of the lines
+ * @property {string} reason
+ */
+
+/** @type {readonly Difference[]} */
+const common = [
+  {
+    where: /^information \| DEVICE_SET_IRQS/,
+    reason: 'The mock has no interrupts, and no command of this project asks for one.',
+  },
+];
+
+/** @type {Record<'group' | 'cdev', readonly Difference[]>} */
+export const differences = { group: common, cdev: common };
