@@ -192,7 +192,7 @@ function named<T extends JsonObject[string]>(key: string, value: T | null): Json
 }
 
 function refMember({ kind, name, pci, mdev, cdev }: DeviceFacts, vfIndex: number | null): JsonObject {
-  if (pci !== null) {
+  if (kind === 'pci' && pci !== null) {
     const { physfn } = pci;
     const about = { kind: physfn === null ? 'pci-pf' : 'pci-vf', bdf: name };
     return { ...about, ...named('pf', physfn), ...named('vf_index', vfIndex) };

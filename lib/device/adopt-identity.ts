@@ -141,13 +141,16 @@ function canBe({ pci, kind }: DeviceFacts, { flags, ids }: Answer): boolean {
   return (Object.keys(ids) as (keyof PciIds)[]).every(agrees);
 }
 
+/** Where a device without a name is in sysfs: nowhere. Nothing below can be read. */
+const NOWHERE = '/sys/devices/unnamed';
+
 /** All that is known of a device that nobody can name: what it answers itself. */
 function nameless(address: string, { ids }: Answer): DeviceFacts {
   return {
     address,
     kind: 'other',
     name: address,
-    sysfs: '',
+    sysfs: NOWHERE,
     driver: null,
     vfio: true,
     pci: ids === null ? null : { ...ids, physfn: null, numVfs: null },

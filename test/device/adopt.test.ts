@@ -86,7 +86,7 @@ describe('which device a descriptor is of', () => {
       await adopt({ ...TWO, ...GROUP_FD }),
       await adopt({ ...TWO, ...GROUP_FD }, { pread: ids(0x7777) }),
     ]) {
-      expect(device.facts).toMatchObject({ address: 'fd:9', kind: 'other', driver: null, sysfs: '' });
+      expect(device.facts).toMatchObject({ address: 'fd:9', kind: 'other', driver: null, vfio: true });
       expect(device.facts.pci?.vendor).toBe('0x15b3');
     }
   });
