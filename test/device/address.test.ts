@@ -23,6 +23,10 @@ test.each([
   ['/dev/vfio/12', { kind: 'group', group: '12' }],
   ['/dev/vfio/noiommu-0', { kind: 'group', group: 'noiommu-0' }],
   ['/sys/bus/pci/devices/0000:65:00.2', { kind: 'sysfs', path: '/sys/bus/pci/devices/0000:65:00.2' }],
+  ['fd:3', { kind: 'fd', fd: 3 }],
+  ['unix:/run/a b.sock', { kind: 'unix', path: '/run/a b.sock' }],
+  ['pid:4711', { kind: 'pid', pid: 4711, fd: null }],
+  ['pid:4711:23', { kind: 'pid', pid: 4711, fd: 23 }],
   ['/sys//class/vfio-dev/vfio0/', { kind: 'sysfs', path: '/sys/class/vfio-dev/vfio0' }],
 ])('%s', (text, address) => {
   expect(parseAddress(text)).toEqual(address);
@@ -54,6 +58,15 @@ describe('refused, with an example of the right form', () => {
     ['cdev:../../mem', /cdev:vfio0/],
     ['/dev/iommu', /0000:65:00\.2/],
     ['/sys/', /\/sys\/bus\/pci/],
+    ['fd:', /fd:3/],
+    ['fd:-1', /fd:3/],
+    ['fd:03', /fd:3/],
+    ['fd:2147483648', /fd:3/],
+    ['unix:', /unix:\/run/],
+    ['pid:0', /pid:4711 or pid:4711:23/],
+    ['pid:self', /pid:4711/],
+    ['pid:1:2:3', /pid:4711/],
+    ['pid:1:', /pid:4711/],
     ['/sysfs/x', /0000:65:00\.2/],
   ])('%j', (text, example) => {
     let thrown: unknown;

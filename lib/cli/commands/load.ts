@@ -107,7 +107,11 @@ function refuseRunningForNobody(facts: DeviceFacts): void {
   throw new VfioMigrateError(
     'request-refused',
     `${facts.address} ${sure} reset when this command closes it: nobody would keep the running device`,
-    { device: facts.address, remedy: 'Leave --then out: the load is tested, and the device ends reset.' },
+    {
+      device: facts.address,
+      remedy:
+        'Say who keeps it (--exec, --hand-over, --hold), or leave --then out: the load is tested, and the device ends reset.',
+    },
   );
 }
 
