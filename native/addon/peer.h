@@ -30,7 +30,7 @@ class Peer final : public Worker {
       : Worker(std::move(delivery)), kernel_(std::move(kernel)) {}
 
   /* One of these, once. */
-  Outcome<Nothing> AdoptFd(int fd);
+  Outcome<Nothing> AdoptFd(int number);
   Outcome<Nothing> OpenProcess(int32_t pid);
   Outcome<Nothing> Connect(const std::string& path);
 

@@ -74,7 +74,7 @@ struct AttributesConfig {
 };
 
 // Reads `pools`, `attributes` and `mdev_types` into a scenario whose devices are known. Throws ScenarioError.
-void ReadAttributes(Reader& document, Scenario& scenario);
+void ReadAttributes(Reader& r, Scenario& scenario);
 
 class Attributes {
  public:
