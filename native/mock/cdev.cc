@@ -93,8 +93,15 @@ long DeviceFile::BindLocked(int fd, uintptr_t arg, bool has_token, uintptr_t tok
   }
   group.cdev_opens++;
   iommufd_ = std::move(iommufd);
+  devid_ = id;
   granted_ = true;
   return 0;
+}
+
+void DeviceFile::LeaveIommufd() {
+  if (ioas_ != 0) iommufd_->ReleaseIoas(ioas_);
+  iommufd_->RemoveObject(devid_);
+  iommufd_.reset();
 }
 
 long DeviceFile::Attach(uintptr_t arg) {
@@ -108,7 +115,9 @@ long DeviceFile::Attach(uintptr_t arg) {
     return -EOPNOTSUPP;
   }
   std::lock_guard hold(device_.group->lock);
-  if (!iommufd_->HasIoas(attach.pt_id)) return -ENOENT;
+  if (!iommufd_->UseIoas(attach.pt_id)) return -ENOENT;
+  if (ioas_ != 0) iommufd_->ReleaseIoas(ioas_);
+  ioas_ = attach.pt_id;
   return CopyToUser(arg + offsetof(uapi::DeviceAttachIommufdPt, pt_id), &attach.pt_id, 4) ? 0 : -EFAULT;
 }
 
@@ -116,7 +125,12 @@ long DeviceFile::Detach(uintptr_t arg) {
   uapi::DeviceDetachIommufdPt detach{};
   if (!CopyFromUser(&detach, arg, uapi::kDeviceDetachIommufdPtSizeV1)) return -EFAULT;
   if (detach.argsz < uapi::kDeviceDetachIommufdPtSizeV1) return -EINVAL;
-  if (detach.flags == 0) return 0;
+  if (detach.flags == 0) {
+    std::lock_guard hold(device_.group->lock);
+    if (ioas_ != 0) iommufd_->ReleaseIoas(ioas_);
+    ioas_ = 0;
+    return 0;
+  }
   bool pasid = device_.mock().config.kernel.version.AtLeast(6, 15);
   if (!pasid || (detach.flags & ~uapi::kDeviceDetachPasid) != 0 || detach.argsz < sizeof detach)
     return -EINVAL;
@@ -125,7 +139,7 @@ long DeviceFile::Detach(uintptr_t arg) {
 
 uint32_t IommufdFile::NewObject() {
   std::lock_guard hold(lock_);
-  objects_.insert(next_);
+  objects_[next_] = 1;
   return next_++;
 }
 
@@ -134,16 +148,23 @@ void IommufdFile::RemoveObject(uint32_t id) {
   objects_.erase(id);
 }
 
-bool IommufdFile::HasIoas(uint32_t id) {
+bool IommufdFile::UseIoas(uint32_t id) {
   std::lock_guard hold(lock_);
-  return ioas_.contains(id);
+  if (!ioas_.contains(id)) return false;
+  objects_[id]++;
+  return true;
+}
+
+void IommufdFile::ReleaseIoas(uint32_t id) {
+  std::lock_guard hold(lock_);
+  objects_[id]--;
 }
 
 void IommufdFile::MakeCompat() {
   std::lock_guard hold(lock_);
   if (compat_) return;
   compat_ = true;
-  objects_.insert(next_);
+  objects_[next_] = 0;
   ioas_.insert(next_++);
 }
 
@@ -158,7 +179,7 @@ long IommufdFile::Ioctl(Call&, unsigned long request, uintptr_t arg) {
       std::lock_guard hold(lock_);
       alloc.out_ioas_id = next_;
       if (!CopyToUser(arg, &alloc, sizeof alloc)) return -EFAULT;
-      objects_.insert(next_);
+      objects_[next_] = 0;
       ioas_.insert(next_++);
       return 0;
     }
@@ -168,8 +189,12 @@ long IommufdFile::Ioctl(Call&, unsigned long request, uintptr_t arg) {
       if (destroy.size < sizeof destroy) return -EINVAL;
       if (int e = CopyStruct(&destroy, sizeof destroy, arg, destroy.size); e != 0) return e;
       std::lock_guard hold(lock_);
+      auto object = objects_.find(destroy.id);
+      if (object == objects_.end()) return -ENOENT;
+      if (object->second != 0) return -EBUSY;
       ioas_.erase(destroy.id);
-      return objects_.erase(destroy.id) == 1 ? 0 : -ENOENT;
+      objects_.erase(object);
+      return 0;
     }
     /* the old container's interface, once a group uses this as its container */
     case uapi::kGetApiVersion:

@@ -99,7 +99,7 @@ DeviceFile::~DeviceFile() {
     if (group.container != nullptr && device_.open_count() == 0) group.container_users--;
   } else {
     group.cdev_opens--;
-    iommufd_.reset();
+    LeaveIommufd();
     if (group.cdev_opens == 0) group.Unclaim();
   }
   // group_ is released after this lock is: its own closing takes it again.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -82,11 +83,16 @@ class DeviceFile : public File {
   long BindLocked(int iommufd, uintptr_t arg, bool has_token, uintptr_t token);
   long Attach(uintptr_t arg);
   long Detach(uintptr_t arg);
+  // The group's lock is held.
+  void LeaveIommufd();
 
   Device& device_;
   const std::shared_ptr<GroupFile> group_;
   std::atomic<bool> granted_{false};
-  std::shared_ptr<IommufdFile> iommufd_;  // guarded by the group's lock
+  /* guarded by the group's lock */
+  std::shared_ptr<IommufdFile> iommufd_;
+  uint32_t devid_ = 0;
+  uint32_t ioas_ = 0;  // what it is attached to
   std::atomic<int64_t> pos_{0};
 };
 
@@ -98,16 +104,19 @@ class IommufdFile : public File {
   std::string name() const override { return "/dev/iommu"; }
   long Ioctl(Call& call, unsigned long request, uintptr_t arg) override;
 
+  // An object whose maker uses it, so that nobody else destroys it.
   uint32_t NewObject();
   void RemoveObject(uint32_t id);
-  bool HasIoas(uint32_t id);
+  // Counts a user of an address space; false when there is none of that number.
+  bool UseIoas(uint32_t id);
+  void ReleaseIoas(uint32_t id);
   // GROUP_SET_CONTAINER with an iommufd makes an address space for the old interface.
   void MakeCompat();
 
  private:
   std::mutex lock_;
   uint32_t next_ = 1;
-  std::set<uint32_t> objects_;
+  std::map<uint32_t, uint32_t> objects_;  // by number: how many use it
   std::set<uint32_t> ioas_;
   bool compat_ = false;
 };

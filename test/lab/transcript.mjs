@@ -7,7 +7,8 @@ import { mockHost } from 'vfio-migrate/mock';
 import { compare, differences, takeFrom, takeFromMock } from '../suite/transcript.mjs';
 import { A, B, host, lib } from './lab.mjs';
 
-const cdev = existsSync('/dev/vfio/devices');
+// Not /dev/vfio/devices, which comes with the first device.
+const cdev = existsSync('/dev/iommu');
 
 /** Kept by `scripts/lab --out`. */
 function keep(name, lines) {

@@ -122,6 +122,7 @@ export async function regions(t, device) {
   }
 }
 
+/** Offset and value, one after the other. The driver keeps them, so the last ones are those of a fresh device. */
 const CONFIG = {
   'interrupt line': [0x3c, 0x5a],
   command: [4, 7],
@@ -129,6 +130,9 @@ const CONFIG = {
   'BAR1, all ones': [0x14, 0xffffffff],
   'BAR2, all ones': [0x18, 0xffffffff],
   'BAR0, an address': [0x10, 0xc000],
+  'BAR0, none': [0x10, 0],
+  'BAR1, none': [0x14, 0],
+  'interrupt line, none': [0x3c, 0],
 };
 
 /** @param {Tape} t */

@@ -272,7 +272,8 @@ async function cdevAndGroup(t, a, b) {
 async function attach(t, a) {
   const device = await t.mustOpen(a.cdev);
   const iommufd = await t.mustOpen(IOMMUFD);
-  await t.mustIoctl(device, Request.DEVICE_BIND_IOMMUFD, bindArg(iommufd));
+  const bound = bindArg(iommufd);
+  await t.mustIoctl(device, Request.DEVICE_BIND_IOMMUFD, bound);
   const alloc = async (size, flags, tail = 0) => {
     const memory = struct([size, 4], [flags, 4], [0, 4], [tail, 4]);
     return { result: await t.ioctl(iommufd, Request.IOMMU_IOAS_ALLOC, memory), id: memory.readUInt32LE(8) };
@@ -291,13 +292,21 @@ async function attach(t, a) {
   t.line('DETACH before', await ask('DEVICE_DETACH_IOMMUFD_PT', 12, 0, 0));
   t.line('ATTACH', await ask('DEVICE_ATTACH_IOMMUFD_PT', 12, 0, id));
   t.line('ATTACH again', await ask('DEVICE_ATTACH_IOMMUFD_PT', 12, 0, id));
-  const destroy = () => t.ioctl(iommufd, Request.IOMMU_DESTROY, struct([8, 4], [id, 4]));
-  t.line('IOMMU_DESTROY of what is attached', await destroy());
+  const destroy = (object) => t.ioctl(iommufd, Request.IOMMU_DESTROY, struct([8, 4], [object, 4]));
+  t.line('IOMMU_DESTROY of what is attached', await destroy(id));
+  const other = await alloc(12, 0);
+  t.line('ATTACH to another', await ask('DEVICE_ATTACH_IOMMUFD_PT', 12, 0, other.id));
+  t.line('IOMMU_DESTROY of the first', await destroy(id));
+  t.line('IOMMU_DESTROY of the device', await destroy(bound.readUInt32LE(12)));
   t.line('DETACH argsz 7', await ask('DEVICE_DETACH_IOMMUFD_PT', 7, 0, 0));
   t.line('DETACH flags 2', await ask('DEVICE_DETACH_IOMMUFD_PT', 8, 2, 0));
   t.line('DETACH', await ask('DEVICE_DETACH_IOMMUFD_PT', 8, 0, 0));
   t.line('DETACH again', await ask('DEVICE_DETACH_IOMMUFD_PT', 8, 0, 0));
-  t.line('IOMMU_DESTROY', await destroy());
-  t.line('IOMMU_DESTROY again', await destroy());
+  t.line('IOMMU_DESTROY', await destroy(other.id));
+  t.line('IOMMU_DESTROY again', await destroy(other.id));
+  const last = await alloc(12, 0);
+  t.line('ATTACH', await ask('DEVICE_ATTACH_IOMMUFD_PT', 12, 0, last.id));
+  await t.close(device);
+  t.line('IOMMU_DESTROY after the device is closed', await destroy(last.id));
   t.line('unknown request on the iommufd', await t.ioctl(iommufd, Request.UNKNOWN, Buffer.alloc(64)));
 }
