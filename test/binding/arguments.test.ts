@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { loadBinding, type NativeError } from '../../lib/binding/index.ts';
+import { mockHost } from '../../lib/mock/index.ts';
 import { spec } from './helpers.ts';
 
 const binding = loadBinding();
@@ -225,39 +226,136 @@ test('an exception of a getter comes out unchanged', () => {
   expect(() => binding.startTransfer(hostile as Any)).toThrow(mine);
 });
 
-test('fuzz: any arguments to any method end in a value or an error', async () => {
-  const dev = kernel.createDevice();
-  const closed = kernel.createDevice();
-  await closed.close();
-  const targets: [Any, string][] = [dev, closed].flatMap((target) =>
-    Object.getOwnPropertyNames(Object.getPrototypeOf(target))
-      .filter((name) => !['constructor', 'isOpen', 'close'].includes(name))
-      .map((name): [Any, string] => [target, name]),
-  );
-  targets.push(
-    [binding, 'startTransfer'],
-    [binding, 'crc32c'],
-    [binding, 'crc32cCombine'],
-    [binding, 'mockKernel'],
-  );
-  const value = fc.oneof(
-    fc.anything({ withBigInt: true, withTypedArray: true, withSparseArray: true, withNullPrototype: true }),
-    fc.uint8Array({ maxLength: 64 }),
-    // No device node: a random request must not reach a driver.
-    fc.constantFrom('/dev/null', '/nonexistent', ''),
-    fc.integer(),
-    fc.bigInt(),
-  );
-  await fc.assert(
-    fc.asyncProperty(
-      fc.constantFrom(...targets),
-      fc.array(value, { maxLength: 4 }),
-      async ([target, name], args) => {
-        const error = (await errorOf(() => target[name](...args))) as NativeError | null;
-        if (error !== null) expect(error).toBeInstanceOf(Error);
-      },
-    ),
-    { numRuns: 2000 },
-  );
-  await dev.close();
-});
+/** A short look in the suite; `scripts/sanitize fuzz` gives it minutes. */
+const FUZZ_SECONDS = Number(process.env.VFIO_MIGRATE_FUZZ_SECONDS ?? 0);
+const runs = (few: number) =>
+  FUZZ_SECONDS > 0
+    ? { numRuns: Number.MAX_SAFE_INTEGER, interruptAfterTimeLimit: FUZZ_SECONDS * 1000, seed: Date.now() }
+    : { numRuns: few };
+const FUZZ_TIMEOUT_MS = FUZZ_SECONDS * 1000 + 120_000;
+
+test(
+  'fuzz: any arguments to any method end in a value or an error',
+  async () => {
+    const dev = kernel.createDevice();
+    const closed = kernel.createDevice();
+    await closed.close();
+    const targets: [Any, string][] = [dev, closed].flatMap((target) =>
+      Object.getOwnPropertyNames(Object.getPrototypeOf(target))
+        .filter((name) => !['constructor', 'isOpen', 'close'].includes(name))
+        .map((name): [Any, string] => [target, name]),
+    );
+    targets.push(
+      [binding, 'startTransfer'],
+      [binding, 'crc32c'],
+      [binding, 'crc32cCombine'],
+      [binding, 'mockKernel'],
+    );
+    const value = fc.oneof(
+      fc.anything({ withBigInt: true, withTypedArray: true, withSparseArray: true, withNullPrototype: true }),
+      fc.uint8Array({ maxLength: 64 }),
+      // No device node: a random request must not reach a driver.
+      fc.constantFrom('/dev/null', '/nonexistent', ''),
+      fc.integer(),
+      fc.bigInt(),
+    );
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom(...targets),
+        fc.array(value, { maxLength: 4 }),
+        async ([target, name], args) => {
+          const error = (await errorOf(() => target[name](...args))) as NativeError | null;
+          if (error !== null) expect(error).toBeInstanceOf(Error);
+        },
+      ),
+      runs(2000),
+    );
+    await dev.close();
+  },
+  FUZZ_TIMEOUT_MS,
+);
+
+test(
+  'fuzz: any sequence of requests to an open device and its data fd ends in values and errnos, and closes',
+  async () => {
+    const bytes = fc.uint8Array({ maxLength: 300 });
+    const index = fc.integer({ min: 0, max: 20 });
+    const length = fc.integer({ min: 0, max: 10_000 });
+    const offset = fc.oneof(
+      fc.bigInt({ min: 0n, max: 0x6000n }),
+      fc.bigInt({ min: 0n, max: (1n << 63n) - 1n }),
+      index.map((region) => BigInt(region) << 40n),
+    );
+    const none = fc.constant([]);
+    // Not by hand: MIG_DEVICE_STATE, whose data fd in the answer would be nobody's.
+    const feature = index.filter((n) => n !== 2);
+    const request = fc.integer({ min: 0x3b64, max: 0x3b90 }).filter((n) => n !== 0x3b75);
+    const steps: [string, fc.Arbitrary<unknown[]>][] = [
+      ['setState', fc.tuple(fc.integer({ min: 0, max: 9 }))],
+      ['getState', none],
+      ['migrationFlags', none],
+      ['dataSize', none],
+      ['reset', none],
+      ['info', none],
+      ['regionInfo', fc.tuple(index)],
+      ['featureProbe', fc.tuple(index, fc.integer({ min: 0, max: 3 }))],
+      ['featureGet', fc.tuple(index, length)],
+      ['featureSet', fc.tuple(feature, bytes)],
+      ['pread', fc.tuple(offset, length)],
+      ['pwrite', fc.tuple(offset, bytes)],
+      ['rawIoctl', fc.tuple(request, bytes)],
+      ['data read', fc.tuple(fc.integer({ min: 1, max: 1 << 21 }))],
+      ['data write', fc.tuple(bytes)],
+      ['data precopyInfo', none],
+      ['data cancel', none],
+      ['data close', none],
+    ];
+    const step = fc.oneof(...steps.map(([name, args]) => fc.tuple(fc.constant(name), args, fc.boolean())));
+    const host = mockHost({
+      name: 'fuzz',
+      devices: [
+        { kind: 'pci', address: '0000:01:00.0', group: 1, migration: { size: 100_000, dirty_logging: true } },
+        { kind: 'mtty', address: '83b8f4f2-509f-382f-3c1e-e6bfe0fa1001', type: 'mtty-2', group: 2 },
+      ],
+    });
+    const groups = ['0000:01:00.0', '83b8f4f2-509f-382f-3c1e-e6bfe0fa1001'];
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom(0, 1),
+        fc.array(step, { minLength: 1, maxLength: 40, size: 'max' }),
+        async (which, sequence) => {
+          const opened = host.kernel.createDevice();
+          await opened.openContainer('/dev/vfio/vfio');
+          await opened.openGroup(`/dev/vfio/${which + 1}`);
+          await opened.groupSetContainer();
+          await opened.containerSetIommu(1);
+          await opened.groupGetDeviceFd(groups[which] as string);
+          let data: Any = null;
+          const asked: Promise<unknown>[] = [];
+          for (const [name, args, wait] of sequence) {
+            const target: Any = name.startsWith('data ') ? data : opened;
+            if (target === null) continue;
+            const asking = errorOf(async () => {
+              const answer = await target[name.replace('data ', '')](...args);
+              if (name === 'setState' && answer.dataFd !== null) data = answer.dataFd;
+            });
+            asked.push(asking);
+            if (wait) await asking;
+          }
+          for (const error of await Promise.all(asked)) {
+            if (error !== null) expect(error).toMatchObject({ code: expect.stringMatching(/^E[A-Z0-9_]+$/) });
+          }
+          await opened.close();
+          expect(host.openFds()).toEqual([]);
+          expect(
+            host.log().calls.filter(({ call, errno }) => call === 'close' && errno !== undefined),
+          ).toEqual([]);
+          host.clearLog();
+        },
+      ),
+      runs(60),
+    );
+    await host.close();
+  },
+  FUZZ_TIMEOUT_MS,
+);
