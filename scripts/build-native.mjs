@@ -42,6 +42,8 @@ const KINDS = {
 };
 
 class BuildError extends Error {}
+/** A tool of the developer's is not there: exit code 77, which scripts/test takes for "not possible here". */
+class MissingTool extends BuildError {}
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -186,7 +188,7 @@ function clang() {
   const compiler = names
     .flatMap((name) => paths.map((directory) => join(directory, name)))
     .find((file) => existsSync(file) && hasRuntime(file));
-  if (!compiler) throw new BuildError('no clang++ with libFuzzer (Debian: clang and libclang-rt-dev)');
+  if (!compiler) throw new MissingTool('no clang++ with libFuzzer (Debian: clang and libclang-rt-dev)');
   return compiler;
 }
 
@@ -270,5 +272,5 @@ try {
 } catch (error) {
   if (!(error instanceof BuildError)) throw error;
   process.stderr.write(`build-native: ${error.message}\n`);
-  process.exitCode = 1;
+  process.exitCode = error instanceof MissingTool ? 77 : 1;
 }
