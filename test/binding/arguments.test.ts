@@ -286,7 +286,7 @@ test(
       fc.bigInt({ min: 0n, max: (1n << 63n) - 1n }),
       index.map((region) => BigInt(region) << 40n),
     );
-    const none = fc.constant([]);
+    const none = fc.constant<unknown[]>([]);
     // Not by hand: MIG_DEVICE_STATE, whose data fd in the answer would be nobody's.
     const feature = index.filter((n) => n !== 2);
     const request = fc.integer({ min: 0x3b64, max: 0x3b90 }).filter((n) => n !== 0x3b75);
