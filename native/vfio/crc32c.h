@@ -15,7 +15,7 @@ uint32_t Crc32c(uint32_t crc, const void* data, size_t len);
 // CRC of A followed by B, from the CRC of each and the length of B in bytes. O(log length_b).
 uint32_t Crc32cCombine(uint32_t crc_a, uint32_t crc_b, uint64_t length_b);
 
-// "sse4.2", "armv8" or "table".
+// "vpclmulqdq", "sse4.2", "armv8" or "table".
 const char* Crc32cName();
 
 // One implementation, for tests that compare them all.

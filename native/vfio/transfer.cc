@@ -20,6 +20,12 @@ namespace {
 // A sink that takes nothing is asked this often (K-7 a).
 constexpr int kZeroWrites = 3;
 
+// Buffers that one thread moves before it looks whether two would be faster.
+constexpr int kSampleSlots = 4;
+// What handing a buffer to another thread costs, its way into another processor's cache included. Two threads
+// save the time of the faster side, so that has to take longer than this.
+constexpr uint64_t kHandOverNs = 20'000;
+
 bool HasSeveralProcessors() {
   cpu_set_t allowed;
   return sched_getaffinity(0, sizeof(allowed), &allowed) != 0 || CPU_COUNT(&allowed) > 1;
@@ -54,7 +60,8 @@ class Transfer::Pump {
   TransferOutcome Run() {
     const uint64_t start = MonotonicNs();
     const Interruptible::Attachment attachment(writing_);
-    if (spec_.sink.kind == SinkKind::kNone || !HasSeveralProcessors() || !RunTwoThreads()) RunOneThread();
+    const bool can_share = spec_.sink.kind != SinkKind::kNone && HasSeveralProcessors();
+    if (!RunOneThread(can_share) && !RunTwoThreads()) RunOneThread(false);
 
     const std::lock_guard lock(mutex_);
     TransferOutcome outcome;
@@ -99,12 +106,24 @@ class Transfer::Pump {
     return result >= 0;
   }
 
-  void RunOneThread() {
+  // To the end; or, when `may_share`, until it shows that a second thread pays: false then, and no byte is
+  // between the two sides.
+  bool RunOneThread(bool may_share) {
     const Interruptible::Attachment attachment(reading_);
     Slot& slot = slots_[0];
-    do {
-      Empty(slot);
-    } while (Fill(slot) && Drain(slot) && !slot.last);
+    for (;;) {
+      uint64_t reading = 0, writing = 0;
+      for (int i = 0; i < kSampleSlots; ++i) {
+        const uint64_t start = MonotonicNs();
+        Empty(slot);
+        if (!Fill(slot)) return true;
+        const uint64_t filled = MonotonicNs();
+        if (!Drain(slot) || slot.last) return true;
+        reading += filled - start;
+        writing += MonotonicNs() - filled;
+      }
+      if (may_share && std::min(reading, writing) > kSampleSlots * kHandOverNs) return false;
+    }
   }
 
   // False when no second thread can be had; nothing has happened then.

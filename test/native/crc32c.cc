@@ -75,7 +75,8 @@ TEST(crc32c_published_vectors) {
 TEST(crc32c_implementations_agree_with_the_definition) {
   const Bytes data = Random(3 * 8192 * 2 + 3 * 256 * 3 + 64, 1);
   std::vector<size_t> lengths;
-  for (const size_t border : {0, 8, 3 * 256, 2 * 3 * 256, 3 * 8192, 3 * 8192 + 3 * 256, 2 * 3 * 8192}) {
+  for (const size_t border :
+       {0, 8, 256, 512, 3 * 256, 2 * 3 * 256, 3 * 8192, 3 * 8192 + 3 * 256, 2 * 3 * 8192}) {
     for (size_t length = border < 9 ? 0 : border - 9; length <= border + 9; length += 3)
       lengths.push_back(length);
   }

@@ -268,15 +268,23 @@ TEST(faults_bad_descriptors) {
   CHECK(error.side == TransferSide::kSink);
 }
 
+// Buffers that go through while both sides take their time: after them there are two threads.
+constexpr size_t kAlone = 4;
+std::optional<long> TakeTime() {
+  std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  return std::nullopt;
+}
+
 // The other side blocks for ever: it must be got out.
 TEST(faults_sink_fails_while_the_source_blocks) {
   Kernel source, target;
-  source.data = Pattern(kMiB);
-  source.before_read = [&](size_t, size_t) -> std::optional<long> {
-    return source.reads > 1 ? std::optional<long>(Kernel::Block()) : std::nullopt;
+  source.data = Pattern((kAlone + 1) * kMiB);
+  source.before_read = [&](size_t call, size_t) -> std::optional<long> {
+    return call > kAlone ? std::optional<long>(Kernel::Block()) : TakeTime();
   };
-  target.before_write = [&](size_t, size_t) -> std::optional<long> {
-    while (source.reads < 2) std::this_thread::yield();
+  target.before_write = [&](size_t call, size_t) -> std::optional<long> {
+    if (call < kAlone) return TakeTime();
+    while (source.reads < kAlone + 2) std::this_thread::yield();
     return -EIO;
   };
   TransferSpec spec = Spec(SourceKind::kDataFd, SinkKind::kDataFd);
@@ -290,13 +298,13 @@ TEST(faults_sink_fails_while_the_source_blocks) {
 
 TEST(faults_source_fails_while_the_sink_blocks) {
   Kernel source, target;
-  source.data = Pattern(kMiB);
+  source.data = Pattern((kAlone + 1) * kMiB);
   source.before_read = [&](size_t call, size_t) -> std::optional<long> {
-    if (call == 0) return std::nullopt;
-    while (target.writes == 0) std::this_thread::yield();
+    if (call <= kAlone) return TakeTime();
+    while (target.writes <= kAlone) std::this_thread::yield();
     return -ENODEV;
   };
-  target.before_write = [](size_t, size_t) { return Kernel::Block(); };
+  target.before_write = [](size_t call, size_t) { return call < kAlone ? TakeTime() : Kernel::Block(); };
   TransferSpec spec = Spec(SourceKind::kDataFd, SinkKind::kDataFd);
   spec.source.kernel = source.table();
   spec.sink.kernel = target.table();
@@ -304,7 +312,7 @@ TEST(faults_source_fails_while_the_sink_blocks) {
   const TransferOutcome outcome = Run(spec);
   CHECK_EQ(ErrorOf(outcome), std::to_string(ENODEV));
   CHECK(outcome.error.side == TransferSide::kSource);
-  CHECK_EQ(target.writes.load(), 1u);
+  CHECK_EQ(target.writes.load(), kAlone + 1);
 }
 
 TEST(faults_cancel_while_the_source_blocks) {
