@@ -2,15 +2,19 @@
 // and a descriptor when nothing else is done. Same mock kernel, same device, no frames, no checksums, no
 // addon.
 //
-//   floor save|load LIBRARY SCENARIO GROUP NAME THREADS BUFFER < in > out
+//   floor save|load LIBRARY SCENARIO THREADS BUFFER GROUP NAME < in > out
+//   floor save LIBRARY SCENARIO THREADS BUFFER --to DIRECTORY GROUP NAME GROUP NAME ...
 //
 // SCENARIO is a file; GROUP and NAME say which device (/dev/vfio/GROUP). `save` writes the driver's bytes to
-// standard output, `load` reads them from standard input. Prints one line to standard error: nanoseconds and
-// bytes of the loop alone, without opening the device or changing its state.
+// standard output, `load` reads them from standard input. With --to all devices are saved at once, a file
+// each. Prints one line to standard error: nanoseconds and bytes of the loops alone, from the first byte on,
+// without opening a device or changing its state, and the processor's microseconds in them.
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -25,6 +29,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "kernel/kernel.h"
 #include "vfio/uapi.h"
@@ -62,7 +67,7 @@ struct Device {
   }
 };
 
-Device Open(const char* library, const char* scenario_file, const std::string& group, const char* name) {
+vfm_kernel* Load(const char* library, const char* scenario_file) {
   void* handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
   if (handle == nullptr) {
     std::fprintf(stderr, "floor: %s\n", dlerror());
@@ -76,7 +81,10 @@ Device Open(const char* library, const char* scenario_file, const std::string& g
   const int created =
       create(VFM_KERNEL_ABI, scenario.data(), scenario.size(), nullptr, &kernel, error.data(), error.size());
   if (created < 0) Die(error.data(), created);
+  return kernel;
+}
 
+Device Open(vfm_kernel* kernel, const std::string& group, const char* name) {
   auto open = [&](const std::string& path) {
     return static_cast<int>(
         Must(kernel->openat(kernel->ctx, AT_FDCWD, path.c_str(), O_RDWR | O_CLOEXEC, 0), path.c_str()));
@@ -165,33 +173,92 @@ long Errno(ssize_t result) {
   return result < 0 ? -errno : result;
 }
 
+uint64_t Now() {
+  return static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch() /
+                               std::chrono::nanoseconds(1));
+}
+
+uint64_t CpuMicroseconds() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  auto us = [](const timeval& t) {
+    return static_cast<uint64_t>(t.tv_sec) * 1'000'000 + static_cast<uint64_t>(t.tv_usec);
+  };
+  return us(usage.ru_utime) + us(usage.ru_stime);
+}
+
+// One device, one descriptor of this process.
+struct Job {
+  Device device;
+  int data_fd;
+  int fd;
+  uint64_t first_ns = 0;
+  uint64_t bytes = 0;
+
+  void Run(bool saving, int threads, size_t size) {
+    vfm_kernel* kernel = device.kernel;
+    auto from = [&](uint8_t* b, size_t n) {
+      return saving ? kernel->read(kernel->ctx, data_fd, b, n) : Errno(::read(fd, b, n));
+    };
+    const ReadFn read = [&](uint8_t* b, size_t n) {
+      if (first_ns != 0) return from(b, n);
+      const uint64_t asked = Now();
+      const long got = from(b, n);
+      // Waiting for a pipe's other end to start is no work; on a file and a device there is nothing to wait
+      // for.
+      first_ns = saving ? asked : Now();
+      return got;
+    };
+    const WriteFn write = [&](const uint8_t* b, size_t n) {
+      return saving ? Errno(::write(fd, b, n)) : kernel->write(kernel->ctx, data_fd, b, n);
+    };
+    bytes = threads == 2 ? TwoThreads(read, write, size) : OneThread(read, write, size);
+  }
+};
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 8) {
-    std::fprintf(stderr, "usage: floor save|load LIBRARY SCENARIO GROUP NAME THREADS BUFFER\n");
+  std::vector<char*> args(argv + 1, argv + argc);
+  const bool many = args.size() > 6 && std::string(args[5]) == "--to";
+  const size_t first = many ? 7 : 5;
+  if (args.size() < first + 2 || (args.size() - first) % 2 != 0 || (!many && args.size() != first + 2)) {
+    std::fprintf(stderr,
+                 "usage: floor save|load LIBRARY SCENARIO THREADS BUFFER [--to DIRECTORY] GROUP NAME ...\n");
     return 2;
   }
-  const bool saving = std::string(argv[1]) == "save";
-  const Device device = Open(argv[2], argv[3], argv[4], argv[5]);
-  const int threads = std::atoi(argv[6]);
-  const auto size = static_cast<size_t>(std::atoll(argv[7]));
-  const int data_fd = device.SetState(saving ? kStopCopy : kResuming);
-  vfm_kernel* kernel = device.kernel;
+  const bool saving = std::string(args[0]) == "save";
+  vfm_kernel* kernel = Load(args[1], args[2]);
+  const int threads = std::atoi(args[3]);
+  const auto size = static_cast<size_t>(std::atoll(args[4]));
 
-  const ReadFn read =
-      saving ? ReadFn([&](uint8_t* b, size_t n) { return kernel->read(kernel->ctx, data_fd, b, n); })
-             : ReadFn([](uint8_t* b, size_t n) { return Errno(::read(0, b, n)); });
-  const WriteFn write =
-      saving ? WriteFn([](const uint8_t* b, size_t n) { return Errno(::write(1, b, n)); })
-             : WriteFn([&](const uint8_t* b, size_t n) { return kernel->write(kernel->ctx, data_fd, b, n); });
+  std::vector<Job> jobs;
+  for (size_t i = first; i < args.size(); i += 2) {
+    const Device device = Open(kernel, args[i], args[i + 1]);
+    const int fd = !many ? (saving ? 1 : 0)
+                         : ::open((std::string(args[6]) + "/" + args[i + 1]).c_str(),
+                                  O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    Must(Errno(fd), "open");
+    jobs.push_back({device, device.SetState(saving ? kStopCopy : kResuming), fd});
+  }
 
-  const auto start = std::chrono::steady_clock::now();
-  const uint64_t bytes = threads == 2 ? TwoThreads(read, write, size) : OneThread(read, write, size);
-  const auto ns =
-      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start).count();
+  const uint64_t cpu = CpuMicroseconds();
+  std::vector<std::thread> workers;
+  for (Job& job : jobs)
+    if (many) workers.emplace_back([&job, saving, threads, size] { job.Run(saving, threads, size); });
+  if (!many) jobs[0].Run(saving, threads, size);
+  for (std::thread& worker : workers) worker.join();
+  const uint64_t end = Now();
+  const uint64_t cpu_us = CpuMicroseconds() - cpu;
 
-  device.SetState(kStop);
-  std::fprintf(stderr, "%lld %llu\n", static_cast<long long>(ns), static_cast<unsigned long long>(bytes));
+  uint64_t start = UINT64_MAX, bytes = 0;
+  for (const Job& job : jobs) {
+    job.device.SetState(kStop);
+    start = std::min(start, job.first_ns);
+    bytes += job.bytes;
+  }
+  std::fprintf(stderr, "{\"ns\":%llu,\"bytes\":%llu,\"cpuUs\":%llu}\n",
+               static_cast<unsigned long long>(end - start), static_cast<unsigned long long>(bytes),
+               static_cast<unsigned long long>(cpu_us));
   return 0;
 }

@@ -1,0 +1,75 @@
+// Figures without a device: the compatibility engine on synthetic fleets, and the dirty bitmap.
+import { spread } from './stats.mjs';
+
+const CANDIDATES = 10_000;
+const MODELS = 40;
+const RIGHT = 500;
+const REPEAT = 5000;
+
+const params = Object.fromEntries([
+  ...Array.from({ length: 8 }, (_, i) => [
+    `param-${i}`,
+    {
+      type: 'int',
+      init_value: 4,
+      off_value: 0,
+      allowed_values: ['0-8', { pow2: [16, 64] }],
+      change: 'closed',
+      value: String(4 + (i % 2)),
+    },
+  ]),
+  ['new-feature', { type: 'bool', init_value: true, off_value: false, value: '1' }],
+]);
+
+const device = (index, model) => ({
+  schema: 'vfio-migrate/descriptor/1',
+  ref: { kind: 'mdev', uuid: `device-${index}`, host: `host-${index % 1000}` },
+  device_api: 'vfio-pci',
+  model,
+  params,
+  state_version: '1.1.0',
+});
+
+const every = CANDIDATES / RIGHT;
+const model = (index) =>
+  index % every === 0 ? 'vendor-a.com/my-nic' : `vendor-${index % (MODELS - 1)}.com/other`;
+
+/** Milliseconds of each run but the first, which is given apart. */
+function times(work, runs = 9) {
+  const [cold, ...warm] = Array.from({ length: runs + 1 }, () => {
+    const start = performance.now();
+    work();
+    return performance.now() - start;
+  });
+  return { ...spread(warm), cold };
+}
+
+export async function findOnce() {
+  const { buildInventory, describeSubject, find, readInventory } = await import('../dist/compat/index.js');
+  const documents = Array.from({ length: CANDIDATES }, (_, index) => device(index, model(index)));
+  const source = describeSubject(device('source', 'vendor-a.com/my-nic'));
+  const text = documents.map((document) => JSON.stringify(document)).join('\n');
+  const { counters } = find(source, buildInventory(documents));
+  const { cold, ...warm } = times(() => find(source, buildInventory(documents)));
+  const file = times(() => find(source, readInventory(text, 'file')));
+  return {
+    ...warm,
+    details: {
+      coldMs: cold,
+      fullChecks: counters.full_checks,
+      fileMB: text.length / 1e6,
+      fileMs: file.value,
+    },
+  };
+}
+
+export async function checkOnce() {
+  const { check, describeSubject } = await import('../dist/compat/index.js');
+  const source = describeSubject(device('source', 'vendor-a.com/my-nic'));
+  const target = describeSubject(device(0, 'vendor-a.com/my-nic'));
+  const { value, least, most } = times(() => {
+    for (let i = 0; i < REPEAT; i++) check(source, target);
+  });
+  const micro = (ms) => (ms / REPEAT) * 1000;
+  return { value: micro(value), least: micro(least), most: micro(most) };
+}
