@@ -130,6 +130,15 @@ Bytes BytesArg(Napi::Value value, const char* name, size_t max) {
   return view.size == 0 ? Bytes() : Bytes(view.data, view.data + view.size);
 }
 
+Block BlockArg(Napi::Value value, const char* name, size_t max) {
+  const BytesView view = BytesViewArg(value, name, max);
+  Block block = NewBlock(view.size);
+  if (!block.data) throw Napi::Error(value.Env(), ToError(value.Env(), Failure::Errno(ENOMEM, "malloc")));
+  if (view.size != 0) memcpy(block.data.get(), view.data, view.size);
+  block.size = view.size;
+  return block;
+}
+
 Napi::Value ToJs(Napi::Env env, Nothing&) {
   return env.Undefined();
 }
@@ -159,15 +168,15 @@ Napi::Value ToJs(Napi::Env env, Bytes& value) {
 }
 
 Napi::Value ToJs(Napi::Env env, Block& value) {
-  const bool well_used = value.size > 0 && value.size >= value.capacity / 2;
+  const bool well_used = value.size > 0 && value.size >= value.capacity() / 2;
   if (!well_used) {
     Napi::Buffer<uint8_t> buffer = Napi::Buffer<uint8_t>::New(env, value.size);
     if (value.size > 0) memcpy(buffer.Data(), value.data.get(), value.size);
     return buffer;
   }
-  uint8_t* data = value.data.release();
-  return Napi::Buffer<uint8_t>::NewOrCopy(env, data, value.size,
-                                          [](Napi::Env, const uint8_t* old) { delete[] old; });
+  const FreeBlock release = value.data.get_deleter();
+  return Napi::Buffer<uint8_t>::NewOrCopy(env, value.data.release(), value.size,
+                                          [release](Napi::Env, uint8_t* old) { release(old); });
 }
 
 Napi::Value ToJs(Napi::Env env, vfm_stat& value) {

@@ -28,6 +28,7 @@ std::string PathArg(Napi::Value value, const char* name);
 /* A Uint8Array on memory of its own, copied: a script may change, transfer or free it while a thread works.
  */
 Bytes BytesArg(Napi::Value value, const char* name, size_t max);
+Block BlockArg(Napi::Value value, const char* name, size_t max);
 struct BytesView {
   uint8_t* data;
   size_t size;

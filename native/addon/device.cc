@@ -44,11 +44,9 @@ uint32_t FeatureFlags(uint32_t index, uint32_t ops) {
   return index | (ops & kOpGet ? uapi::kFeatureGet : 0) | (ops & kOpSet ? uapi::kFeatureSet : 0);
 }
 
-Outcome<Block> NewBlock(size_t capacity) {
-  Block block;
-  block.data.reset(new (std::nothrow) uint8_t[capacity]);
+Outcome<Block> Memory(size_t capacity) {
+  Block block = NewBlock(capacity);
   if (!block.data) return Failure::Errno(ENOMEM, "malloc");
-  block.capacity = capacity;
   return block;
 }
 
@@ -65,7 +63,7 @@ Outcome<int> Handle::Ioctl(const Fd& fd, unsigned long request, uintptr_t arg, c
 }
 
 Outcome<Block> DataFd::Read(size_t max) {
-  Outcome<Block> block = NewBlock(max);
+  Outcome<Block> block = Memory(max);
   if (!block.ok()) return block;
   const KernelRef& kernel = fd_->kernel();
   const long got = Call([&] { return kernel->read(kernel->ctx, fd_->get(), block.value().data.get(), max); });
@@ -74,12 +72,12 @@ Outcome<Block> DataFd::Read(size_t max) {
   return block;
 }
 
-Outcome<uint32_t> DataFd::Write(const Bytes& data) {
+Outcome<uint32_t> DataFd::Write(const Block& data) {
   const KernelRef& kernel = fd_->kernel();
   /* Not repeated after an EINTR: a driver that had taken some of the bytes would get them twice (spec K-7 b).
    */
   const long put =
-      Call([&] { return kernel->write(kernel->ctx, fd_->get(), data.data(), data.size()); }, false);
+      Call([&] { return kernel->write(kernel->ctx, fd_->get(), data.data.get(), data.size); }, false);
   if (put < 0) return CallFailed(put, "write");
   return static_cast<uint32_t>(put);
 }
@@ -289,7 +287,7 @@ Outcome<uapi::RegionInfo> Device::RegionInfo(uint32_t index) {
 
 Outcome<Block> Device::Pread(uint64_t offset, size_t length) {
   if (!device_.valid()) return Failure::Errno(EBADF, "pread");
-  Outcome<Block> block = NewBlock(length);
+  Outcome<Block> block = Memory(length);
   if (!block.ok()) return block;
   const long got = Call([&] {
     return kernel_->pread(kernel_->ctx, device_.get(), block.value().data.get(), length,

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "../vfio/uapi.h"
+#include "block.h"
 #include "fd.h"
 #include "outcome.h"
 #include "worker.h"
@@ -23,15 +24,8 @@ class TransferJob;
 
 using Bytes = std::vector<uint8_t>;
 
-/* Memory for read(2) to fill. Not zeroed first: that would cost as much as the read. */
-struct Block {
-  std::unique_ptr<uint8_t[]> data;
-  size_t size = 0;
-  size_t capacity = 0;
-};
-
 /* Bounds of what one request may allocate. */
-inline constexpr size_t kMaxRead = size_t{1} << 20;
+inline constexpr size_t kMaxRead = kBlockSize;
 inline constexpr size_t kMaxRegionRead = size_t{16} << 20;
 inline constexpr size_t kMaxWrite = size_t{64} << 20;
 inline constexpr size_t kMaxFile = size_t{64} << 20;
@@ -55,7 +49,7 @@ class DataFd final : public Handle {
       : Handle(std::move(delivery)), fd_(std::make_shared<Fd>(std::move(fd))) {}
 
   Outcome<Block> Read(size_t max);
-  Outcome<uint32_t> Write(const Bytes& data);
+  Outcome<uint32_t> Write(const Block& data);
   Outcome<uapi::PrecopyInfo> PrecopyInfo();
 
   /* Use of the descriptor by a transfer, which may run on another thread. The descriptor stays open until the
