@@ -20,10 +20,13 @@ namespace {
 // A sink that takes nothing is asked this often (K-7 a).
 constexpr int kZeroWrites = 3;
 
-// Buffers that one thread moves before it looks whether two would be faster.
-constexpr int kSampleSlots = 4;
-// What handing a buffer to another thread costs, its way into another processor's cache included. Two threads
-// save the time of the faster side, so that has to take longer than this.
+// How many buffers are moved to find out whether one thread is faster or two, and how many in the faster way
+// before it is found out again: by then the sink's cache may be full, or other processes may want the
+// processors.
+constexpr size_t kTrial = 16;
+constexpr size_t kStay = 256;
+// What handing a buffer to another thread costs at the least. Two threads save the time of the faster side,
+// so when that takes less there is nothing to be found out.
 constexpr uint64_t kHandOverNs = 20'000;
 
 bool HasSeveralProcessors() {
@@ -60,8 +63,7 @@ class Transfer::Pump {
   TransferOutcome Run() {
     const uint64_t start = MonotonicNs();
     const Interruptible::Attachment attachment(writing_);
-    const bool can_share = spec_.sink.kind != SinkKind::kNone && HasSeveralProcessors();
-    if (!RunOneThread(can_share) && !RunTwoThreads()) RunOneThread(false);
+    MoveAll();
 
     const std::lock_guard lock(mutex_);
     TransferOutcome outcome;
@@ -106,43 +108,67 @@ class Transfer::Pump {
     return result >= 0;
   }
 
-  // To the end; or, when `may_share`, until it shows that a second thread pays: false then, and no byte is
-  // between the two sides.
-  bool RunOneThread(bool may_share) {
-    const Interruptible::Attachment attachment(reading_);
-    Slot& slot = slots_[0];
+  // In the way that proves to be the faster one: how much two threads give depends on what both sides wait
+  // for, and on what else the machine does.
+  void MoveAll() {
+    const bool may_share = spec_.sink.kind != SinkKind::kNone && HasSeveralProcessors();
     for (;;) {
-      uint64_t reading = 0, writing = 0;
-      for (int i = 0; i < kSampleSlots; ++i) {
-        const uint64_t start = MonotonicNs();
-        Empty(slot);
-        if (!Fill(slot)) return true;
-        const uint64_t filled = MonotonicNs();
-        if (!Drain(slot) || slot.last) return true;
-        reading += filled - start;
-        writing += MonotonicNs() - filled;
-      }
-      if (may_share && std::min(reading, writing) > kSampleSlots * kHandOverNs) return false;
+      const Trial one = Try([this] { return RunOneThread(kTrial); });
+      if (!one.more) return;
+      if (!may_share || std::min(reading_ns_, writing_ns_) < kTrial * kHandOverNs) continue;
+      const Trial two = Try([this] { return RunTwoThreads(kTrial); });
+      if (!two.more) return;
+      if (!(two.ns_per_byte < one.ns_per_byte ? RunTwoThreads(kStay) : RunOneThread(kStay))) return;
     }
   }
 
-  // False when no second thread can be had; nothing has happened then.
-  bool RunTwoThreads() {
-    std::thread reader;
-    try {
-      reader = std::thread([this] { ReadAll(); });
-    } catch (const std::system_error&) {
-      return false;
+  struct Trial {
+    bool more;
+    double ns_per_byte;
+  };
+  template <class Way>
+  Trial Try(Way way) {
+    const uint64_t start = MonotonicNs(), before = progress();
+    const bool more = way();
+    return {more, static_cast<double>(MonotonicNs() - start) /
+                      static_cast<double>(std::max<uint64_t>(progress() - before, 1))};
+  }
+
+  // Moves so many buffers. False when that was all, or it failed. Notes what either side took.
+  bool RunOneThread(size_t buffers) {
+    const Interruptible::Attachment attachment(reading_);
+    Slot& slot = slots_[0];
+    reading_ns_ = writing_ns_ = 0;
+    for (uint64_t start = MonotonicNs(); buffers > 0; --buffers) {
+      Empty(slot);
+      if (!Fill(slot)) return false;
+      const uint64_t filled = MonotonicNs();
+      if (!Drain(slot) || slot.last) return false;
+      const uint64_t drained = MonotonicNs();
+      reading_ns_ += filled - start;
+      writing_ns_ += drained - filled;
+      start = drained;
     }
-    WriteAll();
-    reader.join();
     return true;
   }
 
-  // Thread of its own, from RunTwoThreads() until it has filled the last slot or somebody called Stop().
-  void ReadAll() {
+  // The same with a second thread that reads while this one writes; without it where none can be had.
+  bool RunTwoThreads(size_t buffers) {
+    std::thread reader;
+    try {
+      reader = std::thread([this, buffers] { ReadAll(buffers); });
+    } catch (const std::system_error&) {
+      return RunOneThread(buffers);
+    }
+    const bool more = WriteAll(buffers);
+    reader.join();
+    return more;
+  }
+
+  // Thread of its own, until it has filled so many slots, or the last one, or somebody called Stop().
+  void ReadAll(size_t buffers) {
     const Interruptible::Attachment attachment(reading_);
-    for (size_t i = 0;; i ^= 1) {
+    for (size_t i = 0; buffers > 0; i ^= 1, --buffers) {
       Slot& slot = slots_[i];
       if (!WaitUntil(slot, false)) return;
       Empty(slot);
@@ -154,12 +180,13 @@ class Transfer::Pump {
   }
 
   // The caller's thread.
-  void WriteAll() {
-    for (size_t i = 0;; i ^= 1) {
+  bool WriteAll(size_t buffers) {
+    for (size_t i = 0; buffers > 0; i ^= 1, --buffers) {
       Slot& slot = slots_[i];
-      if (!WaitUntil(slot, true) || !Drain(slot) || slot.last) return;
+      if (!WaitUntil(slot, true) || !Drain(slot) || slot.last) return false;
       Hand(slot, false);
     }
+    return true;
   }
 
   // Waits until the slot belongs to the caller; false when the transfer has been stopped.
@@ -233,6 +260,7 @@ class Transfer::Pump {
   // With two threads slot i belongs to the writer while `full`, else to the reader.
   Slot slots_[2];
   Interruptible reading_, writing_;
+  uint64_t reading_ns_ = 0, writing_ns_ = 0;
   std::atomic<uint64_t> progress_{0};
 
   std::mutex mutex_;  // Slot::full and what follows

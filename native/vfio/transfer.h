@@ -1,10 +1,10 @@
 // One run of bytes from a source to a sink: what `startTransfer` of lib/binding/types.ts promises, in plain
 // C++.
 //
-// The calling thread reads and writes. As soon as both sides prove to take time, a second thread reads while
-// the first one writes, with two buffers between them: on sinks that do real work that is 1.1 to 1.4 times as
-// fast. Where one side costs next to nothing (/dev/null), or there is one processor, it would be slower, and
-// is not done.
+// The calling thread reads and writes, or a second one reads while it writes, with two buffers between them:
+// whichever is faster, which is tried every now and then. On sinks that do real work two threads are 1.1
+// to 1.4 times as fast, more where both sides wait; on /dev/null, and where other processes want the
+// processors, they are slower.
 //
 // Memory: two buffers, each of max(frame_size, 1 MiB) and a page; with frames as source each can grow to 17
 // MiB and a page (less than a mebibyte that waits, and one frame of the greatest size, whose checksum must be

@@ -269,7 +269,7 @@ TEST(faults_bad_descriptors) {
 }
 
 // Buffers that go through while both sides take their time: after them there are two threads.
-constexpr size_t kAlone = 4;
+constexpr size_t kAlone = 16;
 std::optional<long> TakeTime() {
   std::this_thread::sleep_for(std::chrono::milliseconds(1));
   return std::nullopt;
