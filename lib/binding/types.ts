@@ -54,6 +54,28 @@ export interface Binding {
   crc32c(data: Uint8Array, seed?: number): number;
   /** CRC of A followed by B from both CRCs and the length of B. */
   crc32cCombine(a: number, b: number, lengthB: bigint): number;
+
+  /*
+   * Bitmaps of dirty pages, as `loggingReport` gives them: page n is bit n % 64 of word n / 64. Synchronous; they only
+   * look at memory. `bits`: how many count, at most 64 a word; the rest of the last word is ignored.
+   */
+  /** How many are set. */
+  bitmapCount(words: BigUint64Array, bits: number): number;
+  /**
+   * The runs of set bits from bit `from` on, into `out`: pairs of `base + start * unit` and `length * unit`, as many as
+   * it has room for. `count`: how many runs; `next`: the bit to go on at, which is `bits` at the end.
+   */
+  bitmapRuns(
+    words: BigUint64Array,
+    bits: number,
+    from: number,
+    base: bigint,
+    unit: bigint,
+    out: BigUint64Array,
+  ): { readonly count: number; readonly next: number };
+  /** `into |= other`; both have the same length. */
+  bitmapOr(into: BigUint64Array, other: BigUint64Array): void;
+
   /** Starts to move bytes; see {@link TransferSpec}. Throws a TypeError for a spec that makes no sense. */
   startTransfer(spec: TransferSpec): NativeTransfer;
 }
@@ -165,6 +187,16 @@ export interface NativeDevice {
   dataSize(): Promise<bigint>;
   /** VFIO_DEVICE_RESET, one request (repeating EAGAIN is the caller's). */
   reset(): Promise<void>;
+  /**
+   * DMA_LOGGING_START; `ranges`: pairs of address and length. Gives the page size that the driver chose (uAPI §1.6).
+   */
+  loggingStart(pageSize: bigint, ranges: BigUint64Array): Promise<bigint>;
+  loggingStop(): Promise<void>;
+  /**
+   * DMA_LOGGING_REPORT: 64-bit words in host byte order, which were zero before the request. RangeError for a bitmap of
+   * more than 256 MiB.
+   */
+  loggingReport(iova: bigint, length: bigint, pageSize: bigint): Promise<Uint8Array>;
   info(): Promise<{ readonly flags: number; readonly regions: number; readonly irqs: number }>;
   regionInfo(index: number): Promise<{
     readonly flags: number;

@@ -277,6 +277,26 @@ export class VfioDevice implements OpenDevice {
     }
   }
 
+  async hasFeature(feature: number, op: number): Promise<boolean> {
+    this.#mustBeOpen();
+    return this.#has(feature, op);
+  }
+
+  async loggingStart(pageSize: bigint, ranges: BigUint64Array): Promise<bigint> {
+    this.#mustBeOpen();
+    return this.#native.loggingStart(pageSize, ranges);
+  }
+
+  async loggingStop(): Promise<void> {
+    this.#mustBeOpen();
+    await this.#native.loggingStop();
+  }
+
+  async loggingReport(iova: bigint, length: bigint, pageSize: bigint): Promise<Uint8Array> {
+    this.#mustBeOpen();
+    return this.#native.loggingReport(iova, length, pageSize);
+  }
+
   async info(): ReturnType<NativeDevice['info']> {
     this.#mustBeOpen();
     return this.#native.info();

@@ -2,6 +2,14 @@
 export { canonicalBdf, formatAddress, isHeld, isUuid, parseAddress } from './address.ts';
 export { type AdoptOptions, adoptDevice } from './adopt.ts';
 export { VfioDevice } from './device.ts';
+export {
+  DirtyTracker,
+  type DirtyTrackingSupport,
+  dirtyTrackingSupport,
+  type TrackOptions,
+  trackDirtyPages,
+} from './dirty.ts';
+export { DirtyPages, type PageWindow } from './dirty-pages.ts';
 export { bindCommands, variantDriver } from './drivers.ts';
 export { listDevices } from './enumerate.ts';
 export { facts } from './facts.ts';

@@ -137,6 +137,12 @@ export interface OpenDevice {
   optInPrecopyInfo(): Promise<void>;
   /** VFIO_DEVICE_RESET; EAGAIN is tried again for up to 200 ms (uAPI §1.8). Ends any session. */
   reset(): Promise<void>;
+  /** VFIO_DEVICE_FEATURE with PROBE (`FeatureOp`): false where the kernel or the driver has it not. */
+  hasFeature(feature: number, op: number): Promise<boolean>;
+  /* DMA logging (uAPI §1.6), one request each; `trackDirtyPages` has the rules. */
+  loggingStart(pageSize: bigint, ranges: BigUint64Array): Promise<bigint>;
+  loggingStop(): Promise<void>;
+  loggingReport(iova: bigint, length: bigint, pageSize: bigint): Promise<Uint8Array>;
   info(): Promise<{ readonly flags: number; readonly regions: number; readonly irqs: number }>;
   regionInfo(
     index: number,

@@ -225,6 +225,10 @@ class Host implements MockHost {
     this.control({ op: 'set-state', device, state });
   }
 
+  dma(device: string, iova: bigint, length: bigint): void {
+    this.control({ op: 'dma', device, iova, length });
+  }
+
   holdGroup(group: number, held: boolean): void {
     this.control({ op: 'hold-group', group, held });
   }

@@ -28,6 +28,9 @@ export interface MigrationKnobs {
   readonly flags?: Amount | readonly ('STOP_COPY' | 'P2P' | 'PRE_COPY')[];
   readonly dirty_logging?: boolean;
   readonly refuse_second_log_start?: boolean;
+  readonly log_page_size?: Amount;
+  readonly dirty_pages?: Amount;
+  readonly dirty_pattern?: 'random' | 'sequential';
   readonly size?: Amount;
   readonly seed?: Amount;
   readonly model?: string;
@@ -295,6 +298,8 @@ export interface MockHost extends Host {
   setKnobs(device: string, knobs: MockKnobs): void;
   /** Plays another owner that changes the state behind one's back. */
   setState(device: string, state: string | number): void;
+  /** Plays DMA: the device writes to memory. Seen where it is tracked. */
+  dma(device: string, iova: bigint, length: bigint): void;
   /** Plays another process that opens the group, or closes it. */
   holdGroup(group: number, held: boolean): void;
   /** Every write to an attribute, in order. */

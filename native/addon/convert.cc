@@ -97,31 +97,48 @@ std::string PathArg(Napi::Value value, const char* name) {
   return StringArg(value, name, kLongestPath);
 }
 
-BytesView BytesViewArg(Napi::Value value, const char* name, size_t max) {
+namespace {
+
+/* The memory of a typed array of one type, `size` in elements. */
+void* TypedArrayMemory(Napi::Value value, const char* name, napi_typedarray_type wanted,
+                       const std::string& type_name, size_t& size) {
   const Napi::Env env = value.Env();
   napi_typedarray_type type;
-  size_t size = 0;
   void* data = nullptr;
   napi_value buffer = nullptr;
   if (!value.IsTypedArray() ||
       napi_get_typedarray_info(env, value, &type, &size, &data, &buffer, nullptr) != napi_ok ||
-      type != napi_uint8_array) {
-    RequireType(value, false, name, "a Uint8Array");
+      type != wanted) {
+    RequireType(value, false, name, type_name.c_str());
   }
   /* A SharedArrayBuffer is none: another thread may change it while it is checked. */
   bool own = false;
   bool detached = false;
   if (napi_is_arraybuffer(env, buffer, &own) != napi_ok || !own) {
-    RequireType(value, false, name, "a Uint8Array on an ArrayBuffer");
+    RequireType(value, false, name, (type_name + " on an ArrayBuffer").c_str());
   }
   if (napi_is_detached_arraybuffer(env, buffer, &detached) != napi_ok || detached) {
     ThrowType(env, "ERR_INVALID_ARG_VALUE", std::string("The memory of \"") + name + "\" is detached");
   }
+  return data;
+}
+
+}  // namespace
+
+BytesView BytesViewArg(Napi::Value value, const char* name, size_t max) {
+  size_t size = 0;
+  void* data = TypedArrayMemory(value, name, napi_uint8_array, "a Uint8Array", size);
   if (size > max) {
-    ThrowRange(env,
+    ThrowRange(value.Env(),
                std::string("The \"") + name + "\" argument is longer than " + std::to_string(max) + " bytes");
   }
   return {static_cast<uint8_t*>(data), size};
+}
+
+WordsView WordsViewArg(Napi::Value value, const char* name) {
+  size_t size = 0;
+  void* data = TypedArrayMemory(value, name, napi_biguint64_array, "a BigUint64Array", size);
+  return {static_cast<uint64_t*>(data), size};
 }
 
 Bytes BytesArg(Napi::Value value, const char* name, size_t max) {

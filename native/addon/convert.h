@@ -35,6 +35,12 @@ struct BytesView {
 };
 /* The same without a copy; valid until JavaScript runs again. */
 BytesView BytesViewArg(Napi::Value value, const char* name, size_t max);
+/* A BigUint64Array, under the same rules as BytesView. */
+struct WordsView {
+  uint64_t* data;
+  size_t size;
+};
+WordsView WordsViewArg(Napi::Value value, const char* name);
 
 [[noreturn]] void ThrowType(Napi::Env env, const char* code, const std::string& message);
 

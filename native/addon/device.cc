@@ -262,6 +262,43 @@ Outcome<Nothing> Device::Reset() {
   return Nothing{};
 }
 
+Outcome<uint64_t> Device::LoggingStart(uint64_t page_size, std::vector<uapi::FeatureDmaLoggingRange> ranges) {
+  uapi::FeatureDmaLoggingControl control = {};
+  control.page_size = page_size;
+  control.num_ranges = static_cast<uint32_t>(ranges.size());
+  control.ranges = reinterpret_cast<uintptr_t>(ranges.data());
+  Outcome<uapi::FeatureDmaLoggingControl> answer =
+      FeatureStruct(uapi::kFeatureDmaLoggingStart, kOpSet, control);
+  if (!answer.ok()) return answer.failure();
+  return answer.value().page_size;
+}
+
+Outcome<Nothing> Device::LoggingStop() {
+  Outcome<Bytes> done = Feature(uapi::kFeatureDmaLoggingStop, kOpSet, {});
+  if (!done.ok()) return done.failure();
+  return Nothing{};
+}
+
+/* The kernel only sets bits, so the memory has to be zero before. */
+Outcome<Block> Device::LoggingReport(uint64_t iova, uint64_t length, uint64_t page_size) {
+  const uint64_t bits = length / page_size + (length % page_size != 0);
+  const size_t size = static_cast<size_t>((bits + 63) / 64) * sizeof(uint64_t);
+  Outcome<Block> bitmap = NewBlock(size);
+  if (!bitmap.ok()) return bitmap.failure();
+  Block& block = bitmap.value();
+  memset(block.data.get(), 0, size);
+  block.size = size;
+  uapi::FeatureDmaLoggingReport report = {};
+  report.iova = iova;
+  report.length = length;
+  report.page_size = page_size;
+  report.bitmap = reinterpret_cast<uintptr_t>(block.data.get());
+  Outcome<uapi::FeatureDmaLoggingReport> answer =
+      FeatureStruct(uapi::kFeatureDmaLoggingReport, kOpGet, report);
+  if (!answer.ok()) return answer.failure();
+  return bitmap;
+}
+
 Outcome<uapi::DeviceInfo> Device::Info() {
   uapi::DeviceInfo info = {};
   info.argsz = sizeof(info);

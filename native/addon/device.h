@@ -30,6 +30,7 @@ inline constexpr size_t kMaxRegionRead = size_t{16} << 20;
 inline constexpr size_t kMaxWrite = size_t{64} << 20;
 inline constexpr size_t kMaxFile = size_t{64} << 20;
 inline constexpr size_t kMaxStruct = size_t{1} << 20;
+inline constexpr size_t kMaxBitmap = size_t{256} << 20;
 
 /* A worker that makes ioctls. */
 class Handle : public Worker {
@@ -131,6 +132,10 @@ class Device final : public Handle {
   Outcome<std::shared_ptr<DataFd>> SetState(uint32_t state);
   Outcome<uint64_t> DataSize();
   Outcome<Nothing> Reset();
+  /* DMA logging (uAPI §1.6). Start gives the page size that the driver chose, report a bitmap. */
+  Outcome<uint64_t> LoggingStart(uint64_t page_size, std::vector<uapi::FeatureDmaLoggingRange> ranges);
+  Outcome<Nothing> LoggingStop();
+  Outcome<Block> LoggingReport(uint64_t iova, uint64_t length, uint64_t page_size);
   Outcome<uapi::DeviceInfo> Info();
   Outcome<uapi::RegionInfo> RegionInfo(uint32_t index);
   Outcome<Block> Pread(uint64_t offset, size_t length);

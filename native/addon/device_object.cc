@@ -35,6 +35,15 @@ Napi::Value ToNumbers(Napi::Env env, Device::Numbers& value) {
   return object;
 }
 
+/* Pairs of address and length. */
+std::vector<uapi::FeatureDmaLoggingRange> RangesArg(Napi::Value value, const char* name) {
+  const WordsView view = WordsViewArg(value, name);
+  if (view.size % 2 != 0) ThrowType(value.Env(), "ERR_INVALID_ARG_VALUE", "The ranges come in pairs");
+  std::vector<uapi::FeatureDmaLoggingRange> ranges(view.size / 2);
+  for (size_t i = 0; i < ranges.size(); i++) ranges[i] = {view.data[2 * i], view.data[2 * i + 1]};
+  return ranges;
+}
+
 std::shared_ptr<const Fd> PeerArg(Napi::Value value) {
   PeerObject* peer = PeerObject::From(value);
   if (!peer) ThrowType(value.Env(), "ERR_INVALID_ARG_TYPE", "The \"peer\" argument must be a NativePeer");
@@ -193,6 +202,31 @@ Napi::Value DeviceObject::Reset(const Napi::CallbackInfo& info) {
   return Ask(info, *native(), [d = native()] { return d->Reset(); });
 }
 
+Napi::Value DeviceObject::LoggingStart(const Napi::CallbackInfo& info) {
+  const uint64_t page_size = BigUintArg(info[0], "pageSize", std::numeric_limits<uint64_t>::max());
+  return Ask(info, *native(), [d = native(), page_size, ranges = RangesArg(info[1], "ranges")] {
+    return d->LoggingStart(page_size, ranges);
+  });
+}
+
+Napi::Value DeviceObject::LoggingStop(const Napi::CallbackInfo& info) {
+  return Ask(info, *native(), [d = native()] { return d->LoggingStop(); });
+}
+
+Napi::Value DeviceObject::LoggingReport(const Napi::CallbackInfo& info) {
+  constexpr uint64_t kMax = std::numeric_limits<uint64_t>::max();
+  const uint64_t iova = BigUintArg(info[0], "iova", kMax);
+  const uint64_t length = BigUintArg(info[1], "length", kMax);
+  const uint64_t page_size = BigUintArg(info[2], "pageSize", kMax);
+  if (page_size == 0 || length / page_size >= uint64_t{kMaxBitmap} * 8) {
+    Napi::RangeError error = Napi::RangeError::New(info.Env(), "The bitmap would be larger than 256 MiB");
+    error.Set("code", Napi::String::New(info.Env(), "ERR_OUT_OF_RANGE"));
+    throw error;
+  }
+  return Ask(info, *native(),
+             [d = native(), iova, length, page_size] { return d->LoggingReport(iova, length, page_size); });
+}
+
 Napi::Value DeviceObject::Info(const Napi::CallbackInfo& info) {
   return Ask(info, *native(), [d = native()] { return d->Info(); });
 }
@@ -277,6 +311,9 @@ Napi::Function DeviceObject::Define(Napi::Env env) {
                       AsyncMethod<&D::SetState>("setState"),
                       AsyncMethod<&D::DataSize>("dataSize"),
                       AsyncMethod<&D::Reset>("reset"),
+                      AsyncMethod<&D::LoggingStart>("loggingStart"),
+                      AsyncMethod<&D::LoggingStop>("loggingStop"),
+                      AsyncMethod<&D::LoggingReport>("loggingReport"),
                       AsyncMethod<&D::Info>("info"),
                       AsyncMethod<&D::RegionInfo>("regionInfo"),
                       AsyncMethod<&D::Pread>("pread"),

@@ -73,6 +73,9 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
   binding.Set("mockKernel", Napi::Function::New<KernelObject::NewMock>(env, "mockKernel"));
   binding.Set("crc32c", Napi::Function::New<Crc>(env, "crc32c"));
   binding.Set("crc32cCombine", Napi::Function::New<CrcCombine>(env, "crc32cCombine"));
+  binding.Set("bitmapCount", Napi::Function::New<BitmapCalls::Count>(env, "bitmapCount"));
+  binding.Set("bitmapRuns", Napi::Function::New<BitmapCalls::Runs>(env, "bitmapRuns"));
+  binding.Set("bitmapOr", Napi::Function::New<BitmapCalls::Or>(env, "bitmapOr"));
   binding.Set("startTransfer", Napi::Function::New<TransferObject::Start>(env, "startTransfer"));
   binding.Freeze();
   return binding;

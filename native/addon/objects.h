@@ -78,6 +78,9 @@ class DeviceObject final : public Wrapped<DeviceObject, Device> {
   Napi::Value SetState(const Napi::CallbackInfo& info);
   Napi::Value DataSize(const Napi::CallbackInfo& info);
   Napi::Value Reset(const Napi::CallbackInfo& info);
+  Napi::Value LoggingStart(const Napi::CallbackInfo& info);
+  Napi::Value LoggingStop(const Napi::CallbackInfo& info);
+  Napi::Value LoggingReport(const Napi::CallbackInfo& info);
   Napi::Value Info(const Napi::CallbackInfo& info);
   Napi::Value RegionInfo(const Napi::CallbackInfo& info);
   Napi::Value Pread(const Napi::CallbackInfo& info);
@@ -150,6 +153,13 @@ class TransferObject final : public Wrapped<TransferObject, TransferJob> {
  private:
   Napi::Value Progress(const Napi::CallbackInfo& info);
   void Cancel(const Napi::CallbackInfo& info);
+};
+
+/* Functions on bitmaps of dirty pages. */
+struct BitmapCalls {
+  static Napi::Value Count(const Napi::CallbackInfo& info);
+  static Napi::Value Runs(const Napi::CallbackInfo& info);
+  static Napi::Value Or(const Napi::CallbackInfo& info);
 };
 
 }  // namespace vfm

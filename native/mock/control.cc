@@ -112,6 +112,16 @@ Value SetState(Mock& mock, Reader& r) {
   return Value::Object();
 }
 
+// The device writes to memory.
+Value Dma(Mock& mock, Reader& r) {
+  Driver& driver = DriverOf(mock, r);
+  uint64_t iova = 0, length = 0;
+  if (!r.Uint("iova", iova)) r.Fail("iova", "missing");
+  if (!r.Uint("length", length)) r.Fail("length", "missing");
+  driver.Dma(iova, length);
+  return Value::Object();
+}
+
 // Another process opens the group, or closes it.
 Value HoldGroup(Mock& mock, Reader& r) {
   uint64_t number = 0;
@@ -165,6 +175,7 @@ constexpr Operation kOperations[] = {
     {"set-faults", SetFaults},
     {"set-knobs", SetKnobs},
     {"set-state", SetState},
+    {"dma", Dma},
     {"hold-group", HoldGroup},
     {"writes", Writes},
     {"set-attribute", SetAttribute},

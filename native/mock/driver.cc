@@ -142,7 +142,7 @@ void Driver::CloseDevice() {
     DisableFiles();
     return 0;
   });
-  logging_ = false;
+  log_.Stop();
   reset_again_ = 0;
 }
 
@@ -150,19 +150,28 @@ bool Driver::HasLogOps() const {
   return device_.config()->knobs.dirty_logging && device_.mock().config.kernel.version.AtLeast(6, 1);
 }
 
-long Driver::LogStart(uint64_t&) {
-  if (logging_.exchange(true) && device_.config()->knobs.refuse_second_log_start) return -EINVAL;
+long Driver::LogStart(uint64_t& page_size, std::vector<uapi::FeatureDmaLoggingRange> ranges) {
+  auto config = device_.config();
+  if (log_.running() && config->knobs.refuse_second_log_start) return -EINVAL;
+  if (config->knobs.log_page_size != 0) page_size = config->knobs.log_page_size;
+  log_.Start(page_size, std::move(ranges));
   return 0;
 }
 
 long Driver::LogStop() {
-  logging_ = false;
+  log_.Stop();
   return 0;
 }
 
-// Nothing in the mock does DMA: no bit is ever set.
-long Driver::LogReport() {
-  return !logging_ && device_.config()->knobs.refuse_second_log_start ? -EINVAL : 0;
+long Driver::LogReport(const uapi::FeatureDmaLoggingReport& report) {
+  auto config = device_.config();
+  if (!log_.running()) return config->knobs.refuse_second_log_start ? -EINVAL : 0;
+  log_.Work(config->knobs);
+  return log_.Report(report);
+}
+
+void Driver::Dma(uint64_t iova, uint64_t length) {
+  log_.Write(iova, length);
 }
 
 long Driver::Feature(Call&, uint32_t, uintptr_t, size_t) {
@@ -174,7 +183,7 @@ void Driver::Describe(json::Value& out) {
   out.Set("state", StateName(state));
   out.Set("stateNumber", state);
   out.Set("crashed", crashed_.load());
-  out.Set("logging", logging_.load());
+  out.Set("logging", log_.running());
 }
 
 }  // namespace vfm::mock

@@ -7,7 +7,9 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
+#include "mock/dirty.h"
 #include "mock/file.h"
 #include "mock/json.h"
 #include "mock/migf.h"
@@ -31,9 +33,12 @@ class Driver {
   virtual uint64_t DataSize() const = 0;
 
   virtual bool HasLogOps() const;
-  long LogStart(uint64_t& page_size);
+  long LogStart(uint64_t& page_size, std::vector<uapi::FeatureDmaLoggingRange> ranges);
   long LogStop();
-  long LogReport();
+  // Sets bits of the caller's bitmap.
+  long LogReport(const uapi::FeatureDmaLoggingReport& report);
+  // The device writes there, as far as it is logged.
+  void Dma(uint64_t iova, uint64_t length);
 
   /* the rest of the device */
   long Reset(Call& call);
@@ -82,7 +87,7 @@ class Driver {
   // The driver died inside a transition (mtty found in RESUMING without a session, uAPI §5).
   std::atomic<bool> crashed_{false};
   std::shared_ptr<MigFile> saving_, resuming_;
-  std::atomic<bool> logging_{false};
+  DirtyLog log_;
   std::atomic<uint32_t> reset_again_{0};
 };
 

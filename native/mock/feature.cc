@@ -84,9 +84,9 @@ bool HasLogOps(const Request& r) {
   return Migrates(r) && r.device.driver()->HasLogOps();
 }
 
-// 0, or why the ranges are refused.
-long CheckRanges(const uapi::FeatureDmaLoggingControl& control) {
-  std::vector<uapi::FeatureDmaLoggingRange> seen;
+// Reads the ranges. 0, or why they are refused.
+long CheckRanges(const uapi::FeatureDmaLoggingControl& control,
+                 std::vector<uapi::FeatureDmaLoggingRange>& seen) {
   for (uint32_t i = 0; i < control.num_ranges; i++) {
     uapi::FeatureDmaLoggingRange range;
     if (!CopyFromUser(&range, static_cast<uintptr_t>(control.ranges) + i * sizeof range, sizeof range))
@@ -110,8 +110,9 @@ long LoggingStart(const Request& r) {
   if (!CopyFromUser(&control, r.payload, sizeof control)) return -EFAULT;
   if (control.num_ranges == 0) return -EINVAL;
   if (control.num_ranges > kPage / sizeof(uapi::FeatureDmaLoggingRange)) return -E2BIG;
-  if (long e = CheckRanges(control); e != 0) return e;
-  if (long e = r.device.driver()->LogStart(control.page_size); e != 0) return e;
+  std::vector<uapi::FeatureDmaLoggingRange> ranges;
+  if (long e = CheckRanges(control, ranges); e != 0) return e;
+  if (long e = r.device.driver()->LogStart(control.page_size, std::move(ranges)); e != 0) return e;
   if (CopyToUser(r.payload, &control, sizeof control)) return 0;
   r.device.driver()->LogStop();
   return -EFAULT;
@@ -132,7 +133,7 @@ long LoggingReport(const Request& r) {
   if (report.iova + report.length < report.iova) return -EOVERFLOW;
   // The bitmap helper is a part of iommufd (uAPI §1.6).
   if (!r.device.mock().config.kernel.iommufd) return -EOPNOTSUPP;
-  return r.device.driver()->LogReport();
+  return r.device.driver()->LogReport(report);
 }
 
 struct FeatureRow {

@@ -120,6 +120,12 @@ void ReadMigration(const Value& value, const std::string& pointer, MigrationKnob
   if (const Value* flags = r.Any("flags")) m.flags = ReadFlags(*flags, r.At("flags"));
   r.Bool("dirty_logging", m.dirty_logging);
   r.Bool("refuse_second_log_start", m.refuse_second_log_start);
+  if (r.Uint("log_page_size", m.log_page_size, 1ull << 40) && (m.log_page_size & (m.log_page_size - 1)) != 0)
+    r.Fail("log_page_size", "wanted a power of two");
+  r.Uint("dirty_pages", m.dirty_pages, 1u << 20);
+  size_t pattern = 0;
+  if (r.Word("dirty_pattern", {"random", "sequential"}, pattern))
+    m.dirty_pattern = static_cast<DirtyPattern>(pattern);
   if (r.Uint("size", m.size, 1ull << 50) && m.size < kImageHeader)
     r.Fail("size", "a saved state has a header of " + std::to_string(kImageHeader) + " bytes");
   r.Uint("seed", m.seed);

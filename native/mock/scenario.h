@@ -51,12 +51,16 @@ struct GroupConfig {
 
 enum class Checks { None, Length, Content };
 enum class AfterError { Again, Dead };
+enum class DirtyPattern { Random, Sequential };
 
 // How a driver migrates: everything in which drivers differ (uAPI §1.8, §2.4, §4).
 struct MigrationKnobs {
   uint64_t flags = 0x7;
   bool dirty_logging = false;
   bool refuse_second_log_start = true;
+  uint64_t log_page_size = 0;  // what the driver tracks with; 0: what it is asked for
+  uint64_t dirty_pages = 0;    // that DMA writes to between two reports
+  DirtyPattern dirty_pattern = DirtyPattern::Random;
   /* the state's bytes */
   uint64_t size = 64ull << 20;
   uint64_t seed = 0;

@@ -249,11 +249,15 @@ test(
       [binding, 'startTransfer'],
       [binding, 'crc32c'],
       [binding, 'crc32cCombine'],
+      [binding, 'bitmapCount'],
+      [binding, 'bitmapRuns'],
+      [binding, 'bitmapOr'],
       [binding, 'mockKernel'],
     );
     const value = fc.oneof(
       fc.anything({ withBigInt: true, withTypedArray: true, withSparseArray: true, withNullPrototype: true }),
       fc.uint8Array({ maxLength: 64 }),
+      fc.bigUint64Array({ maxLength: 8 }),
       // No device node: a random request must not reach a driver.
       fc.constantFrom('/dev/null', '/nonexistent', ''),
       fc.integer(),
@@ -301,6 +305,12 @@ test(
       ['featureProbe', fc.tuple(index, fc.integer({ min: 0, max: 3 }))],
       ['featureGet', fc.tuple(index, length)],
       ['featureSet', fc.tuple(feature, bytes)],
+      ['loggingStart', fc.tuple(fc.constantFrom(4096n, 65536n, 0n, 1n), fc.bigUint64Array({ maxLength: 4 }))],
+      [
+        'loggingReport',
+        fc.tuple(offset, fc.bigInt({ min: 0n, max: 1n << 32n }), fc.constantFrom(4096n, 1n << 20n)),
+      ],
+      ['loggingStop', none],
       ['pread', fc.tuple(offset, length)],
       ['pwrite', fc.tuple(offset, bytes)],
       ['rawIoctl', fc.tuple(request, bytes)],

@@ -1,4 +1,5 @@
 /** `vfio-migrate info DEV` */
+import { type DirtyTrackingSupport, dirtyTrackingSupport } from '../../device/dirty.ts';
 import { bindCommands } from '../../device/drivers.ts';
 import { type Holder, holders } from '../../device/holders.ts';
 import type { DeviceFacts, OpenDevice } from '../../device/types.ts';
@@ -36,6 +37,7 @@ interface Migration {
   readonly dataSize: bigint | null;
   readonly precopyInfoV2: boolean;
   readonly dirtyTracking: boolean;
+  readonly dirtyTrackingRequests: DirtyTrackingSupport;
 }
 
 async function ask(context: CommandContext, found: Found): Promise<Answers> {
@@ -63,6 +65,7 @@ async function migrationOf(device: OpenDevice): Promise<Migration | null> {
       dataSize: await device.dataSize(),
       precopyInfoV2,
       dirtyTracking,
+      dirtyTrackingRequests: await dirtyTrackingSupport(device),
     };
   } catch (error) {
     if (error instanceof VfioMigrateError && error.code === 'no-migration-support') return null;
@@ -120,6 +123,13 @@ function openRows({ via, state, migration, info }: Answers): (readonly [string, 
   ];
 }
 
+/** A probe does not reach the part of the kernel that reports, which some are built without. */
+function dirtyTracking(requests: DirtyTrackingSupport): string {
+  const there = Object.entries(requests).flatMap(([name, is]) => (is ? [name] : []));
+  if (there.length === 0) return 'no';
+  return `${there.join(', ')}; only a report tells whether the kernel can report`;
+}
+
 function migrationRows(migration: Migration): (readonly [string, Value])[] {
   const { flags, capabilities, dataSize, unknownFlags } = migration;
   return [
@@ -127,6 +137,6 @@ function migrationRows(migration: Migration): (readonly [string, Value])[] {
     ['unknown flags', unknownFlags === '0x0' ? null : unknownFlags],
     ['data size', dataSize === null ? 'not told' : `${exactSize(dataSize)}, the driver's estimate`],
     ['precopy info v2', migration.precopyInfoV2 ? 'yes' : 'no'],
-    ['dirty tracking', migration.dirtyTracking ? 'yes' : 'no'],
+    ['dirty tracking', dirtyTracking(migration.dirtyTrackingRequests)],
   ];
 }
