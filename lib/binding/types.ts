@@ -76,6 +76,8 @@ export interface Binding {
   /** `into |= other`; both have the same length. */
   bitmapOr(into: BigUint64Array, other: BigUint64Array): void;
 
+  /** What several transfers write their frames to; `crc`: of everything before in the file. */
+  createFrameOutput(crc: number): NativeFrameOutput;
   /** Starts to move bytes; see {@link TransferSpec}. Throws a TypeError for a spec that makes no sense. */
   startTransfer(spec: TransferSpec): NativeTransfer;
 }
@@ -299,14 +301,17 @@ export type TransferSource =
   /**
    * DATA sections of a state file. `header` is what the caller has already read: a section header (24 bytes), or one
    * with the frame header behind it (40), as {@link TransferResult.header} gives it. Not yet in `crc`.
+   * `hop` (a regular file): frames of other streams are passed over, not read, and not checked; `crc` has them as their
+   * headers state it.
    */
-  | { readonly kind: 'frames'; readonly fd: number; readonly header?: Uint8Array }
+  | { readonly kind: 'frames'; readonly fd: number; readonly header?: Uint8Array; readonly hop?: boolean }
   /** Bare bytes, to their end. */
   | { readonly kind: 'raw'; readonly fd: number };
 
 export type TransferSink =
   | { readonly kind: 'data-fd'; readonly fd: NativeDataFd }
-  | { readonly kind: 'frames'; readonly fd: number }
+  /** `output`: shared with other transfers to the same file, which then has its CRC; the result has none. */
+  | { readonly kind: 'frames'; readonly fd: number; readonly output?: NativeFrameOutput }
   | { readonly kind: 'raw'; readonly fd: number }
   /** Verify only. */
   | { readonly kind: 'none' };
@@ -351,6 +356,9 @@ export interface TransferResult {
   readonly header: Uint8Array | null;
   readonly bytes: bigint;
   readonly frames: bigint;
+  /** Driver bytes and frames of other streams that were passed over. */
+  readonly hoppedBytes: bigint;
+  readonly hoppedFrames: bigint;
   /** `offset` after the last byte. */
   readonly offset: bigint;
   readonly crc: number;
@@ -358,6 +366,17 @@ export interface TransferResult {
   readonly startNs: bigint;
   readonly firstByteNs: bigint;
   readonly endNs: bigint;
+}
+
+/**
+ * Transfers that share one write their frames into one file: each frame whole, one after the other. A transfer has the
+ * turn while it writes, not while it reads. When one is cut short within a frame, the others end with `ERR_CANCELED`.
+ */
+export interface NativeFrameOutput {
+  /** CRC32C of the file up to the last whole frame. */
+  crc(): number;
+  /** Bytes of whole frames, headers included. */
+  bytes(): bigint;
 }
 
 export interface NativeTransfer {

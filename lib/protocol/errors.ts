@@ -52,6 +52,8 @@ export const ERROR_CODES = {
   'state-rejected': Exit.REFUSED,
   'state-too-large': Exit.REFUSED,
   'vfs-in-use': Exit.REFUSED,
+  /** Devices that cannot be stopped together: more than one of them has no P2P state. */
+  'no-p2p': Exit.REFUSED,
   /** It would change a device that is somebody else's, and the option that says so was not given. */
   'not-confirmed': Exit.REFUSED,
   /* compatibility */
@@ -86,6 +88,13 @@ export interface ErrnoInfo {
   readonly path?: string;
 }
 
+/** What became of one of several devices. */
+export interface DeviceOutcome {
+  readonly device: string;
+  readonly stateAfter?: string;
+  readonly recovery?: string;
+}
+
 export interface ErrorFacts {
   /** Canonical address of the device it is about. */
   readonly device?: string;
@@ -96,6 +105,8 @@ export interface ErrorFacts {
   readonly stateAfter?: string;
   /** What was done about it and what that left: `went back to RUNNING`, `reset, now RUNNING`, `reset failed: EAGAIN`. */
   readonly recovery?: string;
+  /** Several devices: the same of each, `device` included. */
+  readonly devices?: readonly DeviceOutcome[];
   /** What a person does next, as a sentence. */
   readonly remedy?: string;
   /** File it is about, and where in it. */

@@ -14,7 +14,17 @@ export { commandPause, type OwnerOptions, type OwnerPause } from './owner.ts';
 export * from './pack.ts';
 export { type SavePlan, type Settling, savePlan, settling } from './plan.ts';
 export { type ResetReport, resetDevice } from './reset.ts';
-export { type PhaseReport, type SaveOptions, type SaveReport, save } from './save.ts';
+export {
+  type PhaseReport,
+  SAVE_BUDGET,
+  type SavedDevice,
+  type SaveGroupOptions,
+  type SaveGroupReport,
+  type SaveOptions,
+  type SaveReport,
+  save,
+  saveGroup,
+} from './save.ts';
 export { type Progress, refusePfInUse, type SessionOptions, sessionWarnings } from './session.ts';
 export {
   type Aftermath,

@@ -96,7 +96,7 @@ export async function load(
   const { reader, source, verified } = prepared;
   throwIfInterrupted(options.signal);
   refuseDiscard(device, 'takes another state', options);
-  const guard = new OwnerGuard(device, options);
+  const guard = new OwnerGuard([device], options);
   const goal = options.then === 'running' ? State.RUNNING : State.STOP;
   const { found, notes } = await ready(device, options, trail);
   try {

@@ -106,15 +106,15 @@ export function refuseDiscard(device: OpenDevice, what: string, options: OwnerOp
   );
 }
 
-/** One pause of one session: made once, ended when the device is as it was found. */
+/** One pause of one session, which may have several devices of one owner: made once, ended when all are as they were found. */
 export class OwnerGuard {
-  readonly #device: OpenDevice;
+  readonly #devices: readonly OpenDevice[];
   readonly #how: OwnerPause | null;
   #paused = false;
   #stuck = false;
 
-  constructor(device: OpenDevice, { owner }: OwnerOptions) {
-    this.#device = device;
+  constructor(devices: readonly OpenDevice[], { owner }: OwnerOptions) {
+    this.#devices = devices;
     this.#how = owner === undefined || owner === 'unpaused' ? null : owner;
   }
 
@@ -142,20 +142,26 @@ export class OwnerGuard {
     }
   }
 
+  async #areHome(homes: readonly (number | null)[]): Promise<boolean> {
+    const states = await Promise.all(this.#devices.map(stateOrNull));
+    return states.every((state, i) => state !== null && state === homes[i]);
+  }
+
   /** A note for the report when the owner is left paused; else nothing. */
   get left(): string[] {
     return this.#paused ? ['the owner of the device is left paused'] : [];
   }
 
   /**
-   * After a session failed: the owner is resumed if the device is in `home`, where it was found. In any other state it
-   * would run into a device that does not work, so it is left paused. Gives the error, with what became of the owner.
+   * After a session failed: the owner is resumed if the devices are in their `homes`, where they were found. In any other
+   * state it would run into a device that does not work, so it is left paused; as it is when `homes` is null. Gives the
+   * error, with what became of the owner.
    */
-  async unwound(error: unknown, home: number | null): Promise<unknown> {
-    const cause = this.#device.lost ?? error;
+  async unwound(error: unknown, homes: readonly (number | null)[] | null): Promise<unknown> {
+    const cause = this.#devices.find(({ lost }) => lost !== null)?.lost ?? error;
     if (!this.#paused || !(cause instanceof VfioMigrateError)) return cause;
     let became = 'its owner is left paused';
-    if (!this.#stuck && home !== null && (await stateOrNull(this.#device)) === home) {
+    if (!this.#stuck && homes !== null && (await this.#areHome(homes))) {
       try {
         await this.resume();
         became = 'its owner was resumed';

@@ -34,6 +34,12 @@ export function settling(found: number): Settling {
 export interface SavePlan {
   /** States to ask for, in order; the data fd is read to its end in each. */
   readonly phases: readonly KnownState[];
+  /** The first of them, where it is one in which the device runs on. */
+  readonly precopy: KnownState | null;
+  /** P2P state in which the device waits for others before it is stopped; null: it has none, or it is in it already. */
+  readonly quiet: KnownState | null;
+  /** The device runs, or has to run again. */
+  readonly runs: boolean;
   /** State in which the device is left. */
   readonly restore: KnownState;
 }
@@ -52,13 +58,18 @@ export function savePlan(
 ): SavePlan {
   const way = SAVE_WAYS[found as KnownState];
   if (way === undefined) throw new RangeError(`no save starts in state ${found}`);
-  const precopy =
+  const reads =
     way.precopy !== null &&
     options.precopy !== false &&
     (flags & Capability.PRE_COPY) !== 0n &&
     supports(flags, way.precopy);
+  const precopy = reads ? way.precopy : null;
+  const quiet = precopy === State.PRE_COPY ? State.PRE_COPY_P2P : State.RUNNING_P2P;
   return {
-    phases: precopy && way.precopy !== null ? [way.precopy, State.STOP_COPY] : [State.STOP_COPY],
+    phases: precopy === null ? [State.STOP_COPY] : [precopy, State.STOP_COPY],
+    precopy,
+    quiet: found === State.RUNNING && supports(flags, quiet) ? quiet : null,
+    runs: way.restore !== State.STOP,
     restore: options.move === true ? State.STOP : way.restore,
   };
 }

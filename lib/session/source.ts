@@ -6,19 +6,21 @@ import { SOURCE_FORMAT, type SourceDevice, type SourceDocument } from '../statef
 import { toolVersion } from '../version.ts';
 import { type Identity, NO_IDENTITY } from './compat.ts';
 
-/**
- * The document for a save of one device. `found`: the state of its first GET; `dataSize`: MIG_DATA_SIZE; `identity`: what
- * the device is, where somebody described it.
- */
-export function sourceDocument(
-  device: OpenDevice,
-  support: MigrationSupport,
-  found: number,
-  dataSize: bigint | null,
-  mode: 'snapshot' | 'move',
-  identity: Identity = NO_IDENTITY,
-): SourceDocument {
-  const { kernel, mock } = device.host;
+/** What is written down about one device. */
+export interface Described {
+  readonly device: OpenDevice;
+  readonly support: MigrationSupport;
+  /** State of its first GET. */
+  readonly found: number;
+  /** MIG_DATA_SIZE. */
+  readonly dataSize: bigint | null;
+  /** What the device is, where somebody described it. */
+  readonly identity: Identity | undefined;
+}
+
+/** The document for a save of devices of one host, by stream number. */
+export function sourceDocument(devices: readonly Described[], mode: 'snapshot' | 'move'): SourceDocument {
+  const { kernel, mock } = devices[0]!.device.host;
   return {
     format: SOURCE_FORMAT,
     tool: toolVersion(),
@@ -30,16 +32,11 @@ export function sourceDocument(
       byteOrder: endianness() === 'LE' ? 'little' : 'big',
     },
     mode,
-    devices: [{ ...sourceDevice(device, support, found, dataSize), ...identity }],
+    devices: devices.map((each) => ({ ...sourceDevice(each), ...(each.identity ?? NO_IDENTITY) })),
   };
 }
 
-function sourceDevice(
-  device: OpenDevice,
-  support: MigrationSupport,
-  found: number,
-  dataSize: bigint | null,
-): Omit<SourceDevice, keyof Identity> {
+function sourceDevice({ device, support, found, dataSize }: Described): Omit<SourceDevice, keyof Identity> {
   const { facts } = device;
   return {
     address: facts.address,

@@ -32,7 +32,14 @@ import {
   type SectionKind,
 } from './format.ts';
 import { parseSource, type SourceDocument } from './source.ts';
-import { Counter, parseDigests, parseTotals, type StreamDigest, type TotalsDocument } from './totals.ts';
+import {
+  Counter,
+  parseDigests,
+  parseTotals,
+  type StreamDigest,
+  type StreamTotals,
+  type TotalsDocument,
+} from './totals.ts';
 
 /** A section whose header was checked. */
 export interface Section extends SectionHeader {
@@ -53,6 +60,9 @@ export interface FrameRun {
   readonly frames: bigint;
   /** CRC32C of the file up to the end of the run. */
   readonly crc: number;
+  /** What stood between them and belongs to other streams, unread. */
+  readonly hoppedBytes: bigint;
+  readonly hoppedFrames: bigint;
 }
 
 export class Scanner {
@@ -69,6 +79,7 @@ export class Scanner {
   counter = new Counter(0);
   readonly name: string;
   #after: SectionKind | 'start' = 'start';
+  #hopped = { bytes: 0n, frames: 0n };
   #unknown = 0;
 
   /** `name`: the file, for messages. */
@@ -283,12 +294,28 @@ export class Scanner {
 
   /** Frames that native code has read and verified, from `position` on. */
   takeRun(run: FrameRun): void {
-    if (run.frames === 0n) return;
+    const { hoppedBytes, hoppedFrames } = run;
+    if (run.frames + hoppedFrames === 0n) return;
     this.#checkRoom(run.stream, run.bytes, this.position);
     this.counter.add(run.stream, run.phase, run.bytes, run.frames);
-    this.position += run.bytes + run.frames * BigInt(FRAME_OVERHEAD_BYTES);
+    this.#hopped = { bytes: this.#hopped.bytes + hoppedBytes, frames: this.#hopped.frames + hoppedFrames };
+    this.position += run.bytes + hoppedBytes + (run.frames + hoppedFrames) * BigInt(FRAME_OVERHEAD_BYTES);
     this.crc = run.crc;
     this.#after = 'frame';
+  }
+
+  /**
+   * Behind the frames, when those of all streams but `own` were passed over: what they are, by somebody who has read
+   * them. So the totals and the end marker are checked as ever.
+   */
+  takeOthers(streams: readonly StreamTotals[], own: number): void {
+    const others = streams.filter(({ stream }) => stream !== own);
+    const bytes = others.reduce((sum, stream) => sum + stream.bytes, 0n);
+    const frames = others.reduce((sum, stream) => sum + stream.frames, 0n);
+    if (bytes !== this.#hopped.bytes || frames !== this.#hopped.frames) {
+      throw this.corrupt('its frames are not the ones that it had when it was verified');
+    }
+    for (const { stream, bytes, frames } of others) this.counter.add(stream, null, bytes, frames);
   }
 
   /** An unknown ancillary section; its payload's CRC32C as computed, null by a caller that hops over it. */

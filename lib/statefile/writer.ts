@@ -23,8 +23,8 @@ export interface WrittenRun {
   readonly frames: bigint;
   /** Offset in the stream after the last byte. */
   readonly offset: bigint;
-  /** CRC32C of the file up to here. */
-  readonly crc: number;
+  /** CRC32C of the file up to here. Absent: frames of other streams stand between these; `settle` follows. */
+  readonly crc?: number;
 }
 
 /**
@@ -81,9 +81,15 @@ export class StateFileWriter {
       throw new RangeError('a run of frames that does not start where the stream stands');
     }
     if (run.frames === 0n) return;
-    this.crc = run.crc;
+    if (run.crc !== undefined) this.crc = run.crc;
     this.offset += run.bytes + run.frames * BigInt(FRAME_OVERHEAD_BYTES);
     this.#counter!.add(stream, phase, run.bytes, run.frames);
+  }
+
+  /** After runs without a CRC, when all of them have been adopted: the CRC of the file. */
+  settle(crc: number): void {
+    this.#stream(0);
+    this.crc = crc;
   }
 
   /** An ancillary section of a type that is not one of this format. */

@@ -28,6 +28,8 @@ export interface DataOptions extends Watch {
    * one run has all phases, so that a small state reaches a device in one write (K-7 c).
    */
   readonly split: boolean;
+  /** A seekable input: only this stream; frames of others are passed over. `takeOthers` of the scanner follows. */
+  readonly only?: number;
   /** Sees the driver's bytes, checked, in order; makes the reference do the work. */
   readonly tap?: (stream: number, bytes: Uint8Array) => void;
   /** An errno of the sink, as an error to throw. Default: thrown as it is. */
@@ -111,14 +113,17 @@ export class StateFileReader {
     if (header.length < FRAME_OVERHEAD_BYTES) {
       header = join(header, await this.#exactly(FRAME_HEADER_BYTES, SECTION_HEADER_BYTES));
     }
-    const { stream, phase } = decodeFrameHeader(header.subarray(SECTION_HEADER_BYTES));
-    scanner.checkFrame({ stream, phase, offset: 0n }, scanner.position);
+    const first = decodeFrameHeader(header.subarray(SECTION_HEADER_BYTES));
+    scanner.checkFrame({ ...first, offset: 0n }, scanner.position);
+    const { phase } = first;
+    const { stream, hop } =
+      options.only === undefined ? { stream: first.stream, hop: false } : { stream: options.only, hop: true };
     const sink = options.sink(stream, phase);
     const { tap } = options;
     const engine = tap ? REFERENCE : this.#engine;
     const transfer = engine.startTransfer(
       {
-        source: { kind: 'frames', fd: input.fd, header },
+        source: { kind: 'frames', fd: input.fd, header, hop },
         sink,
         stream,
         phase: options.split ? phase : null,

@@ -89,6 +89,8 @@ class Run {
       header: this.header,
       bytes: this.bytes,
       frames: this.frames,
+      hoppedBytes: 0n,
+      hoppedFrames: 0n,
       offset: this.#spec.offset + this.bytes,
       crc: this.crc,
       startNs,

@@ -50,6 +50,7 @@ struct Classes {
   Napi::FunctionReference device;
   Napi::FunctionReference data_fd;
   Napi::FunctionReference transfer;
+  Napi::FunctionReference frame_output;
   Napi::FunctionReference peer;
   Napi::FunctionReference calls;
 };

@@ -76,6 +76,7 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
   binding.Set("bitmapCount", Napi::Function::New<BitmapCalls::Count>(env, "bitmapCount"));
   binding.Set("bitmapRuns", Napi::Function::New<BitmapCalls::Runs>(env, "bitmapRuns"));
   binding.Set("bitmapOr", Napi::Function::New<BitmapCalls::Or>(env, "bitmapOr"));
+  binding.Set("createFrameOutput", Napi::Function::New<FrameOutputObject::Create>(env, "createFrameOutput"));
   binding.Set("startTransfer", Napi::Function::New<TransferObject::Start>(env, "startTransfer"));
   binding.Freeze();
   return binding;
@@ -87,6 +88,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   data->classes.device = Napi::Persistent(DeviceObject::Define(env));
   data->classes.data_fd = Napi::Persistent(DataFdObject::Define(env));
   data->classes.transfer = Napi::Persistent(TransferObject::Define(env));
+  data->classes.frame_output = Napi::Persistent(FrameOutputObject::Define(env));
   data->classes.peer = Napi::Persistent(PeerObject::Define(env));
   data->classes.calls = Napi::Persistent(CallsObject::Define(env));
   env.SetInstanceData(data.release());

@@ -155,6 +155,20 @@ class TransferObject final : public Wrapped<TransferObject, TransferJob> {
   void Cancel(const Napi::CallbackInfo& info);
 };
 
+/* What several transfers write their frames to. */
+class FrameOutputObject final : public Wrapped<FrameOutputObject, FrameOutput> {
+ public:
+  static constexpr napi_type_tag kTag = {0x7666696f2d6d6967, 0x6672616d65730001};
+  static Napi::Function Define(Napi::Env env);
+  static Napi::Value Create(const Napi::CallbackInfo& info);
+
+  explicit FrameOutputObject(const Napi::CallbackInfo& info) : Wrapped(info) {}
+
+ private:
+  Napi::Value Crc(const Napi::CallbackInfo& info);
+  Napi::Value Bytes(const Napi::CallbackInfo& info);
+};
+
 /* Functions on bitmaps of dirty pages. */
 struct BitmapCalls {
   static Napi::Value Count(const Napi::CallbackInfo& info);

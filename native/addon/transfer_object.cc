@@ -88,11 +88,19 @@ Ends ReadSpec(Napi::Object object) {
     spec.source.header = OptionalMember(source, "header", Bytes(), [](Napi::Value value) {
       return BytesArg(value, "header", kDataPrefixSize);
     });
+    spec.source.hop = BoolArg(source.Get("hop"), "hop");
   }
   if (spec.sink.kind == SinkKind::kDataFd) {
     ends.sink = DataFdMember(sink);
   } else if (spec.sink.kind != SinkKind::kNone) {
     spec.sink.fd = FdMember(sink);
+    const Napi::Value output = sink.Get("output");
+    if (!output.IsUndefined()) {
+      FrameOutputObject* object_of = FrameOutputObject::From(output);
+      if (!object_of)
+        ThrowType(object.Env(), "ERR_INVALID_ARG_TYPE", "spec.sink.output must be a NativeFrameOutput");
+      spec.sink.output = object_of->native();
+    }
   }
   spec.stream = Uint32Arg(object.Get("stream"), "stream");
   const Napi::Value phase = object.Get("phase");
@@ -137,6 +145,8 @@ Napi::Value ResultToJs(Napi::Env env, TransferResult& result) {
   object.Set("header", result.header.empty() ? env.Null() : ToJs(env, result.header));
   object.Set("bytes", Napi::BigInt::New(env, result.bytes));
   object.Set("frames", Napi::BigInt::New(env, result.frames));
+  object.Set("hoppedBytes", Napi::BigInt::New(env, result.hopped_bytes));
+  object.Set("hoppedFrames", Napi::BigInt::New(env, result.hopped_frames));
   object.Set("offset", Napi::BigInt::New(env, result.offset));
   object.Set("crc", Napi::Number::New(env, result.crc));
   object.Set("startNs", Napi::BigInt::New(env, result.start_ns));
@@ -202,6 +212,29 @@ Napi::Value TransferObject::Start(const Napi::CallbackInfo& info) {
     users.front()->Post(std::move(request));
   }
   return object;
+}
+
+Napi::Value FrameOutputObject::Create(const Napi::CallbackInfo& info) {
+  const uint32_t crc = Uint32Arg(info[0], "crc");
+  return Wrap(info.Env(), EnvData::Of(info.Env()).classes.frame_output, std::make_shared<FrameOutput>(crc));
+}
+
+/* Methods, not accessors: V8 checks whom they are called on. */
+Napi::Value FrameOutputObject::Crc(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), native()->crc());
+}
+
+Napi::Value FrameOutputObject::Bytes(const Napi::CallbackInfo& info) {
+  return Napi::BigInt::New(info.Env(), native()->bytes());
+}
+
+Napi::Function FrameOutputObject::Define(Napi::Env env) {
+  using T = FrameOutputObject;
+  return DefineClass(env, "NativeFrameOutput",
+                     {
+                         InstanceMethod<&T::Crc>("crc"),
+                         InstanceMethod<&T::Bytes>("bytes"),
+                     });
 }
 
 Napi::Value TransferObject::Progress(const Napi::CallbackInfo& info) {

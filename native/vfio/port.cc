@@ -84,4 +84,8 @@ long Port::Write(Interruptible& thread, const void* data, size_t length) const {
                    length);
 }
 
+long Port::Skip(uint64_t length) const {
+  return lseek(fd_, static_cast<off_t>(length), SEEK_CUR) < 0 ? -errno : 0;
+}
+
 }  // namespace vfm

@@ -29,6 +29,9 @@ class Port {
   // must not see them twice (K-7 b).
   long Write(Interruptible& thread, const void* data, size_t length) const;
 
+  // lseek(2) forward, for regular files. 0 or a negated errno.
+  [[nodiscard]] long Skip(uint64_t length) const;
+
   [[nodiscard]] bool is_data_fd() const { return kernel_ != nullptr; }
 
  private:

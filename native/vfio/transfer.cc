@@ -90,6 +90,7 @@ class Transfer::Pump {
       error_ = error;
     }
     changed_.notify_all();
+    if (spec_.sink.output) spec_.sink.output->Wake();
     reading_.Interrupt();
     writing_.Interrupt();
   }
@@ -226,6 +227,20 @@ class Transfer::Pump {
     }
     // An end without bytes may have no memory either.
     if (slot.bytes == 0) return true;
+    FrameOutput* output = spec_.sink.output.get();
+    if (output == nullptr) return Write(slot);
+    if (!output->Begin([this] { return stopped(); })) return SinkFailed(kInterrupted);
+    const bool whole = Write(slot);
+    output->End(whole, slot.crc, slot.prefix + slot.bytes);
+    return whole;
+  }
+
+  bool stopped() {
+    const std::lock_guard lock(mutex_);
+    return stopped_;
+  }
+
+  bool Write(const Slot& slot) {
     const uint8_t* next = slot.buffer.payload() - slot.prefix;
     size_t left = slot.prefix + slot.bytes;
     const size_t most = sink_.is_data_fd() && spec_.segment != 0 ? spec_.segment : SIZE_MAX;
@@ -287,6 +302,8 @@ std::string Transfer::Check(const TransferSpec& spec) {
       {from_frames && to_frames, "frames to frames: copy the file instead"},
       {to_frames && !spec.phase, "phase is needed to write frames"},
       {spec.frame_size < 1 || spec.frame_size > kMaxFrameBytes, "frameSize must be 1 .. 16777216"},
+      {spec.source.hop && !from_frames, "hop is for frames"},
+      {spec.sink.output && !to_frames, "output is for frames"},
       {from_frames && spec.limit, "limit is for raw and data-fd sources"},
       {given != 0 && (!from_frames || (given != kSectionHeaderSize && given != kDataPrefixSize)),
        "header is for frames, and has 24 or 40 bytes"},

@@ -21,6 +21,7 @@
 
 #include "../kernel/kernel.h"
 #include "frame.h"
+#include "frame_output.h"
 
 namespace vfm {
 
@@ -39,11 +40,16 @@ struct TransferSpec {
     // kFrames: what has been read already, see TransferResult::header. Empty, a section header, or a section
     // header and a frame header.
     std::vector<uint8_t> header;
+    // kFrames, a regular file: frames of other streams are passed over, not read. Their checksums go into
+    // `crc` as the headers state them; whoever reads those streams checks them.
+    bool hop = false;
   } source;
   struct Sink {
     SinkKind kind = SinkKind::kNone;
     const vfm_kernel* kernel = nullptr;
     int fd = -1;
+    // kFrames: shared with other transfers, which write to the same file. It has the CRC of the file then.
+    std::shared_ptr<FrameOutput> output;
   } sink;
   uint32_t stream = 0;
   std::optional<uint32_t> phase;  // needed when frames are written
@@ -66,6 +72,9 @@ struct TransferResult {
   std::vector<uint8_t> header;
   uint64_t bytes = 0;
   uint64_t frames = 0;
+  // Driver bytes and frames of other streams that were passed over.
+  uint64_t hopped_bytes = 0;
+  uint64_t hopped_frames = 0;
   uint64_t offset = 0;
   uint32_t crc = 0;
   // CLOCK_MONOTONIC. `first_byte_ns` is 0 when no byte came.

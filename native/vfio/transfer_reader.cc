@@ -109,8 +109,9 @@ class ByteReader final : public TransferReader {
     uint8_t* prefix = slot.buffer.payload() - kDataPrefixSize;
     const uint32_t payload_crc =
         EncodeDataPrefix(frame, bytes, Crc32c(0, slot.buffer.payload(), slot.bytes), prefix);
-    result_.crc = Crc32cCombine(Crc32c(result_.crc, prefix, kSectionHeaderSize), payload_crc,
-                                kFrameHeaderSize + uint64_t{bytes});
+    const uint64_t payload = kFrameHeaderSize + uint64_t{bytes};
+    slot.crc = Crc32cCombine(Crc32c(0, prefix, kSectionHeaderSize), payload_crc, payload);
+    result_.crc = Crc32cCombine(result_.crc, slot.crc, kSectionHeaderSize + payload);
     result_.frames += 1;
     slot.prefix = kDataPrefixSize;
   }
@@ -167,6 +168,7 @@ class FrameReader final : public TransferReader {
     got = ReadHeader(thread, frame_bytes, kFrameHeaderSize);
     if (got != static_cast<long>(kFrameHeaderSize)) return Truncated(got);
     const FrameHeader frame = DecodeFrameHeader(frame_bytes);
+    if (frame.stream != spec_.stream && spec_.source.hop) return Hop(section, prefix);
     if (frame.stream != spec_.stream || (spec_.phase && frame.phase != *spec_.phase)) {
       return End(slot, TransferEnd::kHeader, prefix, kDataPrefixSize);
     }
@@ -188,6 +190,18 @@ class FrameReader final : public TransferReader {
     result_.frames += 1;
     result_.offset += bytes;
     slot.bytes += bytes;
+    return true;
+  }
+
+  // A frame of another stream, whose prefix was read. A file that ends within it gives nothing to the next
+  // read.
+  bool Hop(const SectionHeader& section, const uint8_t* prefix) {
+    const uint64_t bytes = section.length - kFrameHeaderSize;
+    if (const long result = Skip(bytes); result < 0) return FailErrno(result);
+    result_.crc =
+        Crc32cCombine(Crc32c(result_.crc, prefix, kSectionHeaderSize), section.payload_crc, section.length);
+    result_.hopped_bytes += bytes;
+    result_.hopped_frames += 1;
     return true;
   }
 

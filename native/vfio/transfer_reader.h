@@ -38,6 +38,7 @@ struct Slot {
   Buffer buffer;
   size_t bytes = 0;   // driver bytes
   size_t prefix = 0;  // bytes before them that are to be written too
+  uint32_t crc = 0;   // of both, when they are a frame
   bool last = false;
   bool full = false;
 };
@@ -62,6 +63,8 @@ class TransferReader {
  protected:
   // One read; notes the time of the first byte. <= 0 as Port::Read.
   long Read(Interruptible& thread, uint8_t* buffer, size_t length);
+  // Passes over so many bytes of a file. 0 or a negated errno.
+  long Skip(uint64_t length) { return port_.Skip(length); }
   // All of it: `length`, fewer at the end of the input, or an error as Port::Read.
   long ReadFully(Interruptible& thread, uint8_t* buffer, size_t length);
   bool Fail(const char* code);
