@@ -93,6 +93,18 @@ const OWNER: readonly OptionSpec[] = [
   },
   YES_DISCARD,
 ];
+const PRECOPY: readonly OptionSpec[] = [
+  { flags: '--no-precopy', description: 'do not read in PRE_COPY, even if the device can' },
+  {
+    flags: '--precopy-max-seconds <s>',
+    description: 'stop the device after so long in PRE_COPY; default: 10',
+  },
+  {
+    flags: '--dirty-threshold <size>',
+    description: 'stop the device when at most so many bytes are dirty (64KiB, 1MiB, …); default: 0',
+  },
+  { flags: '--no-wait-initial', description: 'stop it although its driver has initial bytes to give' },
+];
 const PHASE: OptionSpec = {
   flags: '--phase <name>',
   description: 'only the bytes that were read in this device state',
@@ -168,7 +180,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       OUTPUT,
       FORCE,
       { flags: '--move', description: 'leave the device in STOP: close or reset it, never run it' },
-      { flags: '--no-precopy', description: 'do not read in PRE_COPY, even if the device can' },
+      ...PRECOPY,
       { flags: '--digest <name>', description: "record a digest of the driver's bytes", choices: ['sha256'] },
       { flags: '--no-origin', description: 'leave out of the description where its facts come from (paths)' },
       SIDECAR,

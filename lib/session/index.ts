@@ -13,6 +13,13 @@ export { type LoadableInput, type LoadOptions, type LoadReport, load, prepareLoa
 export { commandPause, type OwnerOptions, type OwnerPause } from './owner.ts';
 export * from './pack.ts';
 export { type SavePlan, type Settling, savePlan, settling } from './plan.ts';
+export type {
+  LeaveReason,
+  PrecopyOptions,
+  PrecopyReport,
+  PrecopyStay,
+  StayReason,
+} from './precopy.ts';
 export { type ResetReport, resetDevice } from './reset.ts';
 export {
   type PhaseReport,

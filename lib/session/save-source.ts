@@ -2,19 +2,22 @@
 import { loadBinding } from '../binding/index.ts';
 import type { NativeDataFd, NativeFrameOutput, TransferResult } from '../binding/types.ts';
 import type { MigrationSupport, OpenDevice } from '../device/types.ts';
-import { isErrno, type KnownState, State, stateName, VfioMigrateError } from '../protocol/index.ts';
+import { isErrno, type KnownState, stateName, VfioMigrateError } from '../protocol/index.ts';
 import type { StateFileWriter } from '../statefile/index.ts';
-import { type Output, throwIfInterrupted, watchTransfer } from '../transport/index.ts';
+import { type Output, watchTransfer } from '../transport/index.ts';
 import type { Part } from './group.ts';
 import { type SavePlan, savePlan } from './plan.ts';
+import {
+  type Gate,
+  optIn,
+  type PrecopyOptions,
+  type PrecopyReport,
+  precopy,
+  precopyInfo,
+} from './precopy.ts';
 import type { PhaseReport, SaveOptions } from './save.ts';
 import { settle } from './session.ts';
 import { requestFailed, type Trail, transition } from './transition.ts';
-
-/** How long a save waits in PRE_COPY for the driver to hand out its initial bytes before it goes on without. */
-const INITIAL_BYTES_MS = 10_000;
-/** Pause between two looks at a driver that has nothing to read now. */
-const PRECOPY_PAUSE_MS = 5;
 
 /** Where the frames of all devices go. */
 export interface FrameSink {
@@ -36,6 +39,8 @@ export class SaveSource {
   readonly notes: string[] = [];
   readonly phases: PhaseReport[] = [];
   expected: bigint | null = null;
+  /** What PRE_COPY came to, where there was one. */
+  precopied: PrecopyReport | null = null;
   #support: MigrationSupport | null = null;
   #found: number | null = null;
   #plan: SavePlan | null = null;
@@ -101,35 +106,52 @@ export class SaveSource {
     return transition(this.device, state, 'none', this.trail);
   }
 
-  /** Everything that the data fd has in this state, into the output. */
+  /** PRE_COPY, from the request for `state` until the device may be stopped. `gate` has a say in that. */
+  async precopy(state: KnownState, sink: FrameSink, options: PrecopyOptions, gate?: Gate): Promise<void> {
+    const optedIn = await optIn(this.device, this.notes);
+    await this.enter(state);
+    const report = this.#begin(state);
+    this.precopied = await precopy(
+      {
+        device: this.device.facts.address,
+        signal: sink.signal,
+        read: async () => (await this.#round(state, sink, report)).bytes,
+        info: () => precopyInfo(this.#dataFd, optedIn),
+        gate,
+      },
+      options,
+    );
+    const { initialBytes, left } = this.precopied;
+    if (initialBytes !== null && initialBytes > 0n)
+      this.notes.push(`left ${report.phase} with ${initialBytes} initial bytes not handed out`);
+    const note = LEFT[left];
+    if (note !== undefined) this.notes.push(note(this.precopied));
+  }
+
+  /** STOP_COPY to its end. */
   async read(phase: KnownState, sink: FrameSink): Promise<void> {
-    const { writer } = sink;
-    const before = writer.streamOffset(this.stream);
+    const report = this.#begin(phase);
+    await this.#ended(phase, await this.#round(phase, sink, report));
+  }
+
+  #begin(phase: KnownState): Writable<PhaseReport> {
     const report = { phase: stateName(phase), bytes: 0n, frames: 0n, ns: 0n };
     this.phases.push(report);
-    const deadline = performance.now() + INITIAL_BYTES_MS;
-    for (;;) {
-      const result = await this.#transfer(phase, sink);
-      const start = writer.offset;
-      writer.adopt(this.stream, phase, {
-        bytes: result.bytes,
-        frames: result.frames,
-        offset: result.offset,
-      });
-      sink.output.wrote(writer.offset - start);
-      report.bytes = writer.streamOffset(this.stream) - before;
-      report.frames += result.frames;
-      report.ns += result.endNs - result.startNs;
-      if (phase === State.STOP_COPY) return this.#ended(phase, result);
-      const left = await initialBytesLeft(this.#dataFd);
-      if (left === 0n) return;
-      if (performance.now() > deadline) {
-        this.notes.push(`left ${report.phase} with ${left} initial bytes not handed out`);
-        return;
-      }
-      throwIfInterrupted(sink.signal);
-      if (result.bytes === 0n) await new Promise((resolve) => setTimeout(resolve, PRECOPY_PAUSE_MS));
-    }
+    return report;
+  }
+
+  /** Everything that the data fd has now, into the output. */
+  async #round(phase: KnownState, sink: FrameSink, report: Writable<PhaseReport>): Promise<TransferResult> {
+    const { writer } = sink;
+    const result = await this.#transfer(phase, sink);
+    const start = writer.offset;
+    const { bytes, frames, offset } = result;
+    writer.adopt(this.stream, phase, { bytes, frames, offset });
+    sink.output.wrote(writer.offset - start);
+    report.bytes += bytes;
+    report.frames += frames;
+    report.ns += result.endNs - result.startNs;
+    return result;
   }
 
   /** Only 0 ends a stream; ENOMSG here is a driver that lost its way (K-8). */
@@ -186,15 +208,13 @@ function prepared<T>(value: T | null): T {
   return value;
 }
 
-/**
- * Initial bytes that the driver still wants to hand out before PRE_COPY is left; 0 where it does not tell. On some
- * drivers this request is also what makes new data appear (uAPI §1.7).
- */
-async function initialBytesLeft(dataFd: NativeDataFd): Promise<bigint> {
-  try {
-    return (await dataFd.precopyInfo()).initialBytes;
-  } catch (error) {
-    if (isErrno(error, 'ENOTTY', 'EINVAL')) return 0n;
-    throw error;
-  }
-}
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
+
+/** What a person should know of a PRE_COPY that did not end by itself. */
+const LEFT: Partial<Record<PrecopyReport['left'], (report: PrecopyReport) => string>> = {
+  'not-shrinking': ({ rounds, dirtyBytes }) =>
+    `left PRE_COPY after ${rounds} rounds with ${dirtyBytes} dirty bytes, which were no longer falling`,
+  rounds: ({ rounds, dirtyBytes }) => `left PRE_COPY after ${rounds} rounds with ${dirtyBytes} dirty bytes`,
+  time: ({ rounds, dirtyBytes }) =>
+    `left PRE_COPY at its time limit, after ${rounds} rounds, with ${dirtyBytes} dirty bytes`,
+};

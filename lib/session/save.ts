@@ -12,12 +12,13 @@ import type { Identity } from './compat.ts';
 import { bringBack, GroupSignal, inStep, MemberFailure, unwind } from './group.ts';
 import { GroupOutcome } from './group-outcome.ts';
 import { OwnerGuard } from './owner.ts';
+import type { PrecopyOptions, PrecopyReport } from './precopy.ts';
 import { type FrameSink, SaveSource } from './save-source.ts';
 import type { SessionOptions } from './session.ts';
 import { sourceDocument } from './source.ts';
 import { type ArcRecord, errnoInfo } from './transition.ts';
 
-export interface SaveOptions extends SessionOptions {
+export interface SaveOptions extends SessionOptions, PrecopyOptions {
   /** Leave the device in STOP: its state has moved on, and it must be closed or reset, never run. */
   readonly move?: boolean;
   /** Use PRE_COPY where the device has it. Default true. */
@@ -56,6 +57,8 @@ export interface SavedDevice {
   /** MIG_DATA_SIZE before the session: an estimate. */
   readonly expected: bigint | null;
   readonly phases: readonly PhaseReport[];
+  /** What was read while the device ran, and why that ended; null when nothing was. */
+  readonly precopy: PrecopyReport | null;
   readonly arcs: readonly ArcRecord[];
 }
 
@@ -185,6 +188,7 @@ class Save {
         bytes: writer.streamOffset(source.stream),
         expected: source.expected,
         phases: source.phases,
+        precopy: source.precopied,
         arcs: source.trail.arcs,
       }),
     );
@@ -292,8 +296,7 @@ class Save {
     return this.#group.together(this.#sources, async (source) => {
       const { precopy } = source.plan;
       if (precopy === null) return;
-      await source.enter(precopy);
-      await source.read(precopy, sink);
+      await source.precopy(precopy, sink, this.#options);
     });
   }
 

@@ -10,6 +10,7 @@ import { sidecarsOf } from '../describing.ts';
 import { afterClosing, type Found, findDevice, sessionOptions, withDevice } from '../devices.ts';
 import { withOutput } from '../files.ts';
 import { arcRows, duration, exactSize, keyValues, rate } from '../format.ts';
+import { precopyOptions, precopyText } from '../live.ts';
 
 export async function run(context: CommandContext): Promise<CommandResult> {
   const { options } = context;
@@ -23,7 +24,7 @@ export async function run(context: CommandContext): Promise<CommandResult> {
       save(device, output, {
         ...sessionOptions(context, 'save'),
         move: flag(options, 'move'),
-        precopy: options.precopy !== false,
+        ...precopyOptions(context),
         identity,
         ...(options.digest === 'sha256' ? { digest: 'sha256' } : {}),
       }),
@@ -49,6 +50,7 @@ function summary(report: SaveReport, facts: DeviceFacts): string[] {
     ['saved', `${device} to ${output}`],
     ['driver bytes', exactSize(bytes)],
     ['phases', phases.map((phase) => `${phase.phase} ${exactSize(phase.bytes)}, ${duration(phase.ns)}`)],
+    ['pre-copy', precopyText(report.precopy)],
     ['file', exactSize(fileBytes)],
     ['time', `${duration(ns)}${speed === null ? '' : `, ${speed}`}`],
     ['requests', arcRows(arcs)],

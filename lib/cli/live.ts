@@ -1,0 +1,68 @@
+/** Options and texts of what happens while a device runs. */
+import { VfioMigrateError } from '../protocol/errors.ts';
+import type { PrecopyOptions, PrecopyReport, PrecopyStay, SaveOptions } from '../session/index.ts';
+import { type CommandContext, type OptionValues, text } from './context.ts';
+import { duration, exactSize } from './format.ts';
+
+/** What the options say about PRE_COPY. Throws `usage`. */
+export function precopyOptions(context: CommandContext): PrecopyOptions & Pick<SaveOptions, 'precopy'> {
+  const { options, messages } = context;
+  const seconds = numberOf(options, 'precopyMaxSeconds', '--precopy-max-seconds 30');
+  const threshold = text(options, 'dirtyThreshold');
+  return {
+    precopy: options.precopy !== false,
+    leaveInitial: options.waitInitial === false,
+    ...(seconds === null ? {} : { precopyMaxMs: seconds * 1000 }),
+    ...(threshold === undefined ? {} : { dirtyThreshold: sizeOf(threshold) }),
+    onStay: (stay) => messages.say(stayText(stay)),
+  };
+}
+
+/** A number that is not negative, or null when the option was not given. Throws `usage`. */
+export function numberOf(options: OptionValues, name: string, example: string): number | null {
+  const given = text(options, name);
+  if (given === undefined) return null;
+  if (/^\d{1,9}(\.\d{1,3})?$/.test(given)) return Number(given);
+  throw new VfioMigrateError('usage', `${JSON.stringify(given)} is no number`, {
+    remedy: `Write it like this: ${example}.`,
+  });
+}
+
+const UNITS: Readonly<Record<string, bigint>> = { '': 1n, KiB: 1n << 10n, MiB: 1n << 20n, GiB: 1n << 30n };
+
+function sizeOf(given: string): bigint {
+  const [, digits, unit = ''] = /^(\d{1,15})(KiB|MiB|GiB)?$/.exec(given) ?? [];
+  if (digits !== undefined) return BigInt(digits) * UNITS[unit]!;
+  throw new VfioMigrateError('usage', `${JSON.stringify(given)} is no size`, {
+    remedy: 'Write it like this: --dirty-threshold 256KiB (or a number of bytes, MiB, GiB).',
+  });
+}
+
+const bytes = (count: bigint | null) => (count === null ? 'an unknown number of bytes' : exactSize(count));
+
+const STAYS: Readonly<Record<PrecopyStay['because'], (stay: PrecopyStay) => string>> = {
+  'initial-bytes': ({ initialBytes }) => `its driver has ${bytes(initialBytes)} of initial data to give`,
+  'dirty-bytes': ({ dirtyBytes }) => `${bytes(dirtyBytes)} are dirty`,
+  gate: ({ detail = '' }) => detail,
+};
+
+function stayText(stay: PrecopyStay): string {
+  return `${stay.device} stays in PRE_COPY after round ${stay.round}: ${STAYS[stay.because](stay)}`;
+}
+
+const LEFT: Readonly<Record<PrecopyReport['left'], string>> = {
+  converged: 'nothing was left to read',
+  'no-info': 'the driver does not tell what is left',
+  'not-shrinking': 'dirty bytes were no longer falling',
+  rounds: 'the limit of rounds',
+  time: 'the time limit',
+};
+
+/** One line; none for a device that was not read in PRE_COPY. */
+export function precopyText(report: PrecopyReport | null): string[] {
+  if (report === null) return [];
+  const { rounds, left, ns, reinits, dirtyBytes } = report;
+  const dirty = dirtyBytes !== null && dirtyBytes > 0n ? `, ${exactSize(dirtyBytes)} dirty` : '';
+  const anew = reinits > 0 ? `, began anew ${reinits} times` : '';
+  return [`${rounds} round${rounds === 1 ? '' : 's'} in ${duration(ns)}; left: ${LEFT[left]}${dirty}${anew}`];
+}
