@@ -8,7 +8,7 @@
  * await host.close();
  * ```
  */
-import { readdirSync, readFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readdirSync, readSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { loadBinding, mockLibraryPath } from '../binding/index.ts';
@@ -68,7 +68,7 @@ function read(scenario: string | Scenario): Source {
   const isPath = scenario.includes('/') || scenario.endsWith('.json');
   const file = isPath ? resolve(scenario) : join(SCENARIOS, `${scenario}.json`);
   try {
-    return { text: readFileSync(file, 'utf8'), label: scenario, file };
+    return { text: readText(file), label: scenario, file };
   } catch (cause) {
     if (!isPath && (cause as NodeJS.ErrnoException).code === 'ENOENT') {
       throw new VfioMigrateError('input-failed', `there is no scenario '${scenario}'`, {
@@ -84,6 +84,27 @@ function read(scenario: string | Scenario): Source {
         cause,
       },
     );
+  }
+}
+
+/** More than any scenario has. A pipe may be one, so its size is not known before. */
+const MOST_TEXT = 64 << 20;
+
+/** A file's text; a device that never ends does not take all memory. */
+function readText(file: string): string {
+  const fd = openSync(file, 'r');
+  try {
+    const parts: Buffer[] = [];
+    for (let size = 0; ; ) {
+      const part = Buffer.alloc(64 << 10);
+      const got = readSync(fd, part);
+      if (got === 0) return Buffer.concat(parts).toString('utf8');
+      size += got;
+      if (size > MOST_TEXT) throw new Error(`it is longer than ${MOST_TEXT >> 20} MiB`);
+      parts.push(part.subarray(0, got));
+    }
+  } finally {
+    closeSync(fd);
   }
 }
 
@@ -127,7 +148,23 @@ function nameOf(text: string): string | undefined {
   return typeof name === 'string' ? name : undefined;
 }
 
+/** That it cannot be made is about the directory, not about the scenario. */
+function makeStateDir(directory: string): void {
+  try {
+    mkdirSync(directory, { mode: 0o700 });
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    if (code === 'EEXIST') return;
+    throw new VfioMigrateError('output-failed', `the mock's state directory cannot be made: ${message}`, {
+      file: directory,
+      remedy: 'Name a directory whose parent exists and may be written to.',
+      cause,
+    });
+  }
+}
+
 function create(text: string, label: string, stateDir: string | undefined): NativeMockKernel {
+  if (stateDir !== undefined) makeStateDir(resolve(stateDir));
   const library = mockLibraryPath();
   try {
     return loadBinding().mockKernel(library, text, stateDir === undefined ? null : resolve(stateDir));

@@ -52,6 +52,22 @@ export interface MigrationKnobs {
   readonly delay_interruptible?: boolean;
   readonly arc_delay_ms?: Readonly<Record<string, number>>;
   readonly error_state_errno?: string;
+  readonly data_size_errno?: string;
+  readonly framing?: 'plain' | 'records' | 'hisi' | 'qat' | 'packets';
+  readonly stop_copy_hint?: boolean;
+  readonly max_stream?: Amount;
+  readonly verdict?: 'write' | 'stop';
+  readonly match_once?: boolean;
+  readonly whole_first?: boolean;
+  readonly precopy_info?: 'none' | 'pre_copy' | 'both';
+  readonly dirty_rate?: Amount;
+  readonly dirty_max?: Amount;
+  readonly reinit?: number;
+  readonly pump?: boolean;
+  readonly pump_interval_ms?: number;
+  readonly polls?: boolean;
+  readonly data_fd?: string;
+  readonly refusal_stops?: boolean;
 }
 
 export interface ResetKnobs {
@@ -60,6 +76,7 @@ export interface ResetKnobs {
   readonly again?: number;
   readonly fails?: string;
   readonly on_open?: boolean;
+  readonly deferred?: boolean;
 }
 
 /** What can be changed while the mock runs. */
@@ -76,8 +93,12 @@ interface AnyDevice {
   readonly reset?: ResetKnobs;
 }
 
+/** A driver of the kernel that a PCI device behaves as. */
+export type Personality = 'mlx5' | 'hisi_acc' | 'pds' | 'qat' | 'virtio' | 'xe';
+
 export interface PciDevice extends AnyDevice {
   readonly kind: 'pci';
+  readonly personality?: Personality;
   readonly driver?: string | null;
   readonly vfio?: boolean;
   readonly device_feature_op?: boolean;

@@ -9,6 +9,7 @@ namespace vfm::mock {
 namespace {
 
 constexpr char kMagic[8] = {'M', 'O', 'C', 'K', 'S', 'T', 'A', 'T'};
+constexpr char kIncrement[8] = {'M', 'O', 'C', 'K', 'I', 'N', 'C', 'R'};
 constexpr uint32_t kVersion = 1;
 
 struct HeaderLayout {
@@ -90,7 +91,7 @@ void Image::Read(uint64_t offset, uint8_t* out, size_t n) const {
 
 void Image::Header(uint32_t sequence, const std::string& model, uint8_t out[kImageHeader]) const {
   HeaderLayout h{};
-  memcpy(h.magic, kMagic, sizeof kMagic);
+  memcpy(h.magic, increment ? kIncrement : kMagic, sizeof kMagic);
   h.version = kVersion;
   h.sequence = sequence;
   h.size = size;
@@ -121,7 +122,8 @@ int Loader::TakeHeader(const uint8_t*& bytes, size_t& n) {
   memcpy(header_ + header_have_, bytes, step);
   // Bytes after a whole image are another image, or too many.
   size_t compare = std::min(header_have_ + step, sizeof kMagic);
-  if (any_ && memcmp(header_, kMagic, compare) != 0) return -ENOMEM;
+  if (any_ && memcmp(header_, kMagic, compare) != 0 && memcmp(header_, kIncrement, compare) != 0)
+    return -ENOMEM;
   header_have_ += step;
   bytes += step;
   n -= step;
@@ -130,9 +132,16 @@ int Loader::TakeHeader(const uint8_t*& bytes, size_t& n) {
   memcpy(&h, header_, sizeof h);
   char model[sizeof h.model] = {};
   memcpy(model, knobs_.model.data(), std::min(knobs_.model.size(), sizeof model - 1));
-  if (memcmp(h.magic, kMagic, sizeof kMagic) != 0 || h.version != kVersion || h.sequence != sequence_ ||
-      memcmp(h.model, model, sizeof model) != 0 || h.size < kImageHeader)
+  increment_ = any_ && memcmp(h.magic, kIncrement, sizeof kIncrement) == 0;
+  if ((!increment_ && memcmp(h.magic, kMagic, sizeof kMagic) != 0) || h.version != kVersion ||
+      h.sequence != sequence_ || memcmp(h.model, model, sizeof model) != 0 || h.size < kImageHeader)
     return -knobs_.mismatch_errno;
+  end_ = h.size;
+  at_ = kImageHeader;
+  if (increment_) {
+    sequence_++;
+    return 0;
+  }
   if (h.size > capacity_) return -ENOMEM;
   if (h.size < capacity_) return -knobs_.mismatch_errno;
   any_ = true;
@@ -141,7 +150,6 @@ int Loader::TakeHeader(const uint8_t*& bytes, size_t& n) {
   image_.seed = h.seed;
   image_.size = h.size;
   overlay_ = std::make_shared<Overlay>();
-  at_ = kImageHeader;
   return 0;
 }
 
@@ -172,15 +180,18 @@ int Loader::TakeContent(const uint8_t* bytes, size_t n) {
 
 int Loader::Take(const uint8_t* bytes, size_t n) {
   while (n > 0 && broken_ == 0) {
-    if (any_ && at_ == image_.size) {
+    if (any_ && at_ == end_) {
       // A further image starts: collect its header.
       if (header_have_ == kImageHeader) header_have_ = 0;
       broken_ = TakeHeader(bytes, n);
     } else if (!any_) {
       broken_ = TakeHeader(bytes, n);
     } else {
-      size_t step = static_cast<size_t>(std::min<uint64_t>(n, image_.size - at_));
-      broken_ = TakeContent(bytes, step);
+      size_t step = static_cast<size_t>(std::min<uint64_t>(n, end_ - at_));
+      if (increment_)
+        at_ += step;
+      else
+        broken_ = TakeContent(bytes, step);
       bytes += step;
       n -= step;
     }
@@ -189,12 +200,12 @@ int Loader::Take(const uint8_t* bytes, size_t n) {
 }
 
 int Loader::Finish(Image& out) const {
-  bool whole = any_ && at_ == image_.size && broken_ == 0 && (header_have_ == kImageHeader);
+  bool whole = any_ && at_ == end_ && broken_ == 0 && (header_have_ == kImageHeader);
   if (knobs_.checks != Checks::None && !whole) return -EINVAL;
   if (knobs_.checks == Checks::Content && !overlay_->empty()) return -EINVAL;
   out = image_;
   if (!any_) out.size = capacity_;
-  out.valid = whole ? UINT64_MAX : at_;
+  out.valid = whole || increment_ ? UINT64_MAX : at_;
   out.overlay = overlay_->empty() ? nullptr : overlay_;
   return 0;
 }

@@ -2,8 +2,9 @@
 // gigabytes need no memory. Blocks that a load changed are kept beside it.
 //
 // A saved state ("image") is a header of 64 bytes and then content, `size` bytes together, host byte order:
-//   0  8  magic "MOCKSTAT"     8  4  format version 1    12  4  sequence: 0, 1, ... for images that follow in
-//   one stream 16 8  size                 24 8  seed                32 32  model, padded with zeros
+//   0  8  magic "MOCKSTAT" (or "MOCKINCR")     8  4  format version 1    12  4  sequence: 0, 1, ... for
+//   images that follow in one stream 16 8  size                 24 8  seed                32 32  model,
+//   padded with zeros
 #pragma once
 
 #include <cstddef>
@@ -37,6 +38,20 @@ struct Image {
   void Header(uint32_t sequence, const std::string& model, uint8_t out[kImageHeader]) const;
   // Any bytes of the image, header included.
   void Stream(uint64_t offset, uint32_t sequence, const std::string& model, uint8_t* out, size_t n) const;
+  // Has the magic "MOCKINCR": what became dirty after an image. Its bytes say nothing and change nothing.
+  bool increment = false;
+};
+
+// An image as it goes into a stream.
+struct Payload {
+  Payload(const Image& image, uint32_t sequence, std::string model)
+      : image(image), sequence(sequence), model(std::move(model)), size(image.size) {}
+  void Read(uint64_t offset, uint8_t* out, size_t n) const { image.Stream(offset, sequence, model, out, n); }
+
+  const Image image;
+  const uint32_t sequence;
+  const std::string model;
+  const uint64_t size;
 };
 
 // Content as the seed gives it, without changes.
@@ -65,6 +80,8 @@ class Loader {
   uint32_t sequence_ = 0;
   bool any_ = false;  // a whole header came
   uint64_t at_ = 0;   // in the image
+  uint64_t end_ = 0;  // of the image or increment that arrives
+  bool increment_ = false;
   Image image_;
   std::shared_ptr<Overlay> overlay_;
   int broken_ = 0;

@@ -34,8 +34,13 @@ long Driver::SetState(Call& call, uint32_t want, FilePtr& file) {
       error = -EIO;
       break;
     }
+    if (stopped_) {
+      error = -EPERM;
+      break;
+    }
     std::optional<uint32_t> next = NextState(Flags(), from, want);
     if (!next) {
+      stopped_ = k.refusal_stops;
       error = from == uapi::kStateError ? -k.error_state_errno : -EINVAL;
       break;
     }
@@ -99,6 +104,7 @@ void Driver::UnlockState() {
     reset_mutex_.unlock();
     state_ = uapi::kStateRunning;
     crashed_ = false;
+    stopped_ = false;
     DisableFiles();
     AfterReset();
     Changed();
@@ -119,13 +125,13 @@ long Driver::BusReset() {
 long Driver::Reset(Call& call) {
   call.from = StateNow();
   if (long e = BusReset(); e != 0) return e;
+  const bool waits = !device_.config()->reset.deferred;
+  if (waits) state_mutex_.lock();
   reset_mutex_.lock();
   deferred_reset_ = true;
-  if (!state_mutex_.try_lock()) {
-    reset_mutex_.unlock();
-    return 0;
-  }
+  const bool now = waits || state_mutex_.try_lock();
   reset_mutex_.unlock();
+  if (!now) return 0;
   UnlockState();
   return 0;
 }
@@ -183,6 +189,7 @@ void Driver::Describe(json::Value& out) {
   out.Set("state", StateName(state));
   out.Set("stateNumber", state);
   out.Set("crashed", crashed_.load());
+  out.Set("stopped", stopped_.load());
   out.Set("logging", log_.running());
 }
 

@@ -86,6 +86,8 @@ class Driver {
   bool deferred_reset_ = false;
   // The driver died inside a transition (mtty found in RESUMING without a session, uAPI §5).
   std::atomic<bool> crashed_{false};
+  // A request was refused, and the driver has stopped the device for it: only a reset helps (xe, uAPI §0.9).
+  std::atomic<bool> stopped_{false};
   std::shared_ptr<MigFile> saving_, resuming_;
   DirtyLog log_;
   std::atomic<uint32_t> reset_again_{0};

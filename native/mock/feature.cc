@@ -68,6 +68,7 @@ long MigDataSize(const Request& r) {
   if (!Migrates(r)) return -ENOTTY;
   uapi::FeatureMigDataSize answer{};
   if (int c = CheckFeature(r.flags, r.size, uapi::kFeatureGet, sizeof answer); c != 1) return c;
+  if (int e = r.device.config()->knobs.data_size_errno; e != 0) return -e;
   answer.stop_copy_length = r.device.driver()->DataSize();
   return CopyToUser(r.payload, &answer, sizeof answer) ? 0 : -EFAULT;
 }

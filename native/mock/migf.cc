@@ -55,6 +55,7 @@ ssize_t SaveFile::Read(Call&, void* buf, size_t len) {
     std::lock_guard hold(lock_);
     at = pos_;
     if (disabled_) return -ENODEV;
+    Refill(false);
     uint64_t left = Filled() - pos_;
     want = static_cast<size_t>(std::min<uint64_t>(left, len));
   }
@@ -80,22 +81,37 @@ ssize_t SaveFile::Read(Call&, void* buf, size_t len) {
 }
 
 long SaveFile::Ioctl(Call&, unsigned long request, uintptr_t arg) {
-  if (request != uapi::kMigGetPrecopyInfo || !driver_.device().mock().config.kernel.version.AtLeast(6, 2))
+  const PrecopyInfo has = driver_.device().config()->knobs.precopy_info;
+  if (request != uapi::kMigGetPrecopyInfo || has == PrecopyInfo::None ||
+      !driver_.device().mock().config.kernel.version.AtLeast(6, 2))
     return -ENOTTY;
   uapi::PrecopyInfo info;
   if (!CopyFromUser(&info, arg, sizeof info)) return -EFAULT;
   if (info.argsz < sizeof info) return -EINVAL;
   return driver_.WithState([&](uint32_t state) -> long {
-    if (state != uapi::kStatePreCopy && state != uapi::kStatePreCopyP2p) return -EINVAL;
+    const bool there =
+        state == uapi::kStatePreCopy || (state == uapi::kStatePreCopyP2p && has == PrecopyInfo::Both);
+    if (!there) return -EINVAL;
+    bool reinit;
     {
       std::lock_guard hold(lock_);
       if (disabled_) return -ENODEV;
+      // In PRE_COPY_P2P the firmware is not asked (uAPI §4).
+      reinit = state == uapi::kStatePreCopy && Refill(true);
       PrecopyBytes(info.initial_bytes, info.dirty_bytes);
     }
     // Without the opt-in the kernel gives back what the caller wrote (uAPI §1.7).
-    if (driver_.device().precopy_info_v2()) info.flags = 0;
+    if (driver_.device().precopy_info_v2()) info.flags = reinit ? uapi::kPrecopyInfoReinit : 0;
     return CopyToUser(arg, &info, sizeof info) ? 0 : -EFAULT;
   });
+}
+
+short SaveFile::Poll() {
+  if (!driver_.device().config()->knobs.polls) return MigFile::Poll();
+  std::lock_guard hold(lock_);
+  if (disabled_) return POLLIN | POLLRDNORM | POLLRDHUP;
+  Refill(false);
+  return Filled() > pos_ || Complete() ? POLLIN | POLLRDNORM : 0;
 }
 
 ssize_t LoadFile::Write(Call&, const void* buf, size_t len) {

@@ -52,9 +52,13 @@ class SaveFile : public MigFile {
 
   ssize_t Read(Call& call, void* buf, size_t len) override;
   long Ioctl(Call& call, unsigned long request, uintptr_t arg) override;
+  short Poll() override;
 
  protected:
   /* all under lock_ */
+  // The device may have something new to offer in PRE_COPY; `asked`: by VFIO_MIG_GET_PRECOPY_INFO. True when
+  // that is new initial bytes.
+  virtual bool Refill(bool /*asked*/) { return false; }
   // Bytes that can be read by now, from the start of the stream.
   virtual uint64_t Filled() const = 0;
   // Nothing will be added: 0 is the end, not a temporary one.

@@ -7,6 +7,7 @@
 #include "mock/content.h"
 #include "mock/fault.h"
 #include "mock/fsm.h"
+#include "mock/personality.h"
 #include "mock/reader.h"
 
 namespace vfm::mock {
@@ -137,8 +138,25 @@ void ReadMigration(const Value& value, const std::string& pointer, MigrationKnob
   if (r.Word("after_error", {"again", "dead"}, word)) m.after_error = static_cast<AfterError>(word);
   uint64_t n = 0;
   if (r.Uint("data_size", n)) m.data_size = n;
-  r.Uint("initial_bytes", m.initial_bytes, 1ull << 50);
-  r.Uint("dirty_bytes", m.dirty_bytes, 1ull << 50);
+  r.Errno("data_size_errno", m.data_size_errno);
+  if (r.Word("framing", {"plain", "records", "hisi", "qat", "packets"}, word))
+    m.framing = static_cast<Framing>(word);
+  r.Bool("stop_copy_hint", m.stop_copy_hint);
+  r.Uint("max_stream", m.max_stream, 1ull << 50);
+  if (r.Word("verdict", {"write", "stop"}, word)) m.verdict = static_cast<Verdict>(word);
+  r.Bool("match_once", m.match_once);
+  // Saying how much PRE_COPY offers is saying that it does not offer everything.
+  if (r.Uint("initial_bytes", m.initial_bytes, 1ull << 50)) m.whole_first = false;
+  if (r.Uint("dirty_bytes", m.dirty_bytes, 1ull << 50)) m.whole_first = false;
+  r.Bool("whole_first", m.whole_first);
+  if (r.Word("precopy_info", {"none", "pre_copy", "both"}, word))
+    m.precopy_info = static_cast<PrecopyInfo>(word);
+  r.Uint("dirty_rate", m.dirty_rate, 1ull << 50);
+  if (r.Uint("dirty_max", m.dirty_max, 1ull << 40) && m.dirty_max == 0)
+    r.Fail("dirty_max", "wanted more than 0");
+  r.Small("reinit", m.reinit);
+  r.Bool("pump", m.pump);
+  r.Small("pump_interval_ms", m.pump_interval_ms);
   if (r.Word("temporary_end", {"0", "ENOMSG"}, word)) m.temporary_end = word == 1 ? ENOMSG : 0;
   r.Uint("read_chunk", m.read_chunk);
   r.Uint("write_chunk", m.write_chunk);
@@ -147,6 +165,8 @@ void ReadMigration(const Value& value, const std::string& pointer, MigrationKnob
   r.Uint("bandwidth", m.bandwidth);
   if (r.Uint("block_read_at", n)) m.block_read_at = n;
   r.Bool("honours_nonblock", m.honours_nonblock);
+  r.Bool("polls", m.polls);
+  if (r.String("data_fd", m.data_fd) && m.data_fd.size() > 32) r.Fail("data_fd", "longer than 32 characters");
   r.Small("delay_ms", m.delay_ms);
   r.Bool("delay_interruptible", m.delay_interruptible);
   if (const Value* arcs = r.ObjectMember("arc_delay_ms")) {
@@ -157,6 +177,7 @@ void ReadMigration(const Value& value, const std::string& pointer, MigrationKnob
     }
   }
   r.Errno("error_state_errno", m.error_state_errno);
+  r.Bool("refusal_stops", m.refusal_stops);
   r.Finish();
 }
 
@@ -167,6 +188,7 @@ void ReadReset(const Value& value, const std::string& pointer, ResetKnobs& k) {
   r.Small("again", k.again);
   r.Errno("fails", k.fails);
   r.Bool("on_open", k.on_open);
+  r.Bool("deferred", k.deferred);
   r.Finish();
 }
 
@@ -180,12 +202,12 @@ uint64_t SeedOf(const std::string& address) {
 constexpr const char* kIds[] = {"vendor",           "device",   "subsystem_vendor",
                                 "subsystem_device", "revision", "class"};
 
+constexpr std::pair<const char*, const char*> kDefaultIds[] = {
+    {"vendor", "0x1af4"},           {"device", "0x10ff"}, {"subsystem_vendor", "0x1af4"},
+    {"subsystem_device", "0x0001"}, {"revision", "0x01"}, {"class", "0x020000"},
+};
+
 void ReadIds(Reader& r, DeviceConfig& d) {
-  static constexpr std::pair<const char*, const char*> kDefaults[] = {
-      {"vendor", "0x1af4"},           {"device", "0x10ff"}, {"subsystem_vendor", "0x1af4"},
-      {"subsystem_device", "0x0001"}, {"revision", "0x01"}, {"class", "0x020000"},
-  };
-  for (auto [id, value] : kDefaults) d.ids[id] = value;
   for (const char* id : kIds) {
     std::string text;
     if (!r.String(id, text)) continue;
@@ -196,7 +218,18 @@ void ReadIds(Reader& r, DeviceConfig& d) {
   }
 }
 
-DeviceConfig ReadDevice(const Value& value, const std::string& pointer) {
+void ReadPersonality(Reader& r, const KernelConfig& kernel, DeviceConfig& d) {
+  for (auto [id, value] : kDefaultIds) d.ids[id] = value;
+  d.driver = "mlx5_vfio_pci";
+  std::string name;
+  if (!r.String("personality", name) || ApplyPersonality(name, kernel.version, d)) return;
+  std::string all, near = Nearest(name, PersonalityNames());
+  for (const std::string& known : PersonalityNames()) all += (all.empty() ? "" : ", ") + known;
+  r.Fail("personality",
+         "\"" + name + "\" is none of " + all + (near.empty() ? "" : "; did you mean \"" + near + "\"?"));
+}
+
+DeviceConfig ReadDevice(const Value& value, const std::string& pointer, const KernelConfig& kernel) {
   DeviceConfig d;
   Reader r(value, pointer);
   size_t kind = 0;
@@ -225,11 +258,12 @@ DeviceConfig ReadDevice(const Value& value, const std::string& pointer) {
     r.Word("type", {"mtty-1", "mtty-2"}, type);
     d.ports = static_cast<uint32_t>(type) + 1;
   } else {
-    const Value* driver = r.Any("driver");
-    if (driver == nullptr || driver->type() == Type::String)
-      d.driver = driver == nullptr ? "mlx5_vfio_pci" : driver->text();
-    else if (driver->type() != Type::Null)
-      r.Fail("driver", "wanted a driver's name, or null when none is bound");
+    ReadPersonality(r, kernel, d);
+    if (const Value* driver = r.Any("driver")) {
+      if (driver->type() != Type::String && driver->type() != Type::Null)
+        r.Fail("driver", "wanted a driver's name, or null when none is bound");
+      d.driver = driver->type() == Type::String ? driver->text() : "";
+    }
     d.vfio = d.driver.find("vfio") != std::string::npos;
     r.Bool("vfio", d.vfio);
     if (d.vfio && d.driver.empty()) r.Fail("vfio", "a device without driver is not bound to vfio");
@@ -373,7 +407,7 @@ Scenario ReadScenario(std::string_view text) {
   }
   if (const Value* devices = r.ArrayMember("devices")) {
     for (size_t i = 0; i < devices->items().size(); i++)
-      s.devices.push_back(ReadDevice(devices->items()[i], "/devices/" + std::to_string(i)));
+      s.devices.push_back(ReadDevice(devices->items()[i], "/devices/" + std::to_string(i), s.kernel));
   }
   if (const Value* files = r.ObjectMember("files")) {
     for (const auto& [path, value] : files->members())

@@ -51,6 +51,12 @@ struct GroupConfig {
 
 enum class Checks { None, Length, Content };
 enum class AfterError { Again, Dead };
+// What surrounds an image in the stream (framing.h).
+enum class Framing { Plain, Records, Hisi, Qat, Packets };
+// States in which the data fd has VFIO_MIG_GET_PRECOPY_INFO. None: never (ENOTTY).
+enum class PrecopyInfo { None, PreCopy, Both };
+// When a load that does not fit is refused: by write, or when RESUMING is left.
+enum class Verdict { Write, Stop };
 enum class DirtyPattern { Random, Sequential };
 
 // How a driver migrates: everything in which drivers differ (uAPI §1.8, §2.4, §4).
@@ -69,10 +75,24 @@ struct MigrationKnobs {
   int mismatch_errno = 22;
   AfterError after_error = AfterError::Again;
   std::optional<uint64_t> data_size;  // MIG_DATA_SIZE, when it is not `size`
+  int data_size_errno = 0;
+  Framing framing = Framing::Plain;
+  bool stop_copy_hint = false;  // Records: an optional record that announces the size of STOP_COPY
+  uint64_t max_stream = 0;      // a load takes no more: short writes, then EINVAL. 0: no limit
+  Verdict verdict = Verdict::Write;
+  bool match_once = false;  // a load after one that matched is not looked at (hisi_acc before 7.0)
   /* pre-copy */
   uint64_t initial_bytes = 1ull << 20;
   uint64_t dirty_bytes = 0;
-  int temporary_end = 0;  // 0 or ENOMSG
+  bool whole_first = false;  // the whole first image, instead of these two
+  int temporary_end = 0;     // 0 or ENOMSG
+  PrecopyInfo precopy_info = PrecopyInfo::Both;
+  /* what becomes dirty after the whole first image was offered, as increments */
+  uint64_t dirty_rate = 0;          // bytes a second
+  uint64_t dirty_max = 1ull << 20;  // in one increment
+  uint32_t reinit = 0;              // so many of the increments start with new initial bytes (7.1)
+  bool pump = false;                // they appear only when VFIO_MIG_GET_PRECOPY_INFO is asked
+  uint32_t pump_interval_ms = 0;    // ... and not more often than this
   /* the data fd */
   uint64_t read_chunk = 0;
   uint64_t write_chunk = 0;
@@ -81,11 +101,14 @@ struct MigrationKnobs {
   uint64_t bandwidth = 0;
   std::optional<uint64_t> block_read_at;
   bool honours_nonblock = false;
+  bool polls = false;  // has a poll of its own
+  std::string data_fd = "mock_pci_mig";
   /* transitions */
   uint32_t delay_ms = 0;
   bool delay_interruptible = false;
   std::map<std::string, uint32_t> arc_delay_ms;
   int error_state_errno = 22;
+  bool refusal_stops = false;  // a request that is refused stops the device until a reset (xe)
 };
 
 struct ResetKnobs {
@@ -94,6 +117,7 @@ struct ResetKnobs {
   uint32_t again = 0;  // first so many calls answer EAGAIN
   int fails = 0;       // errno of every call
   bool on_open = true;
+  bool deferred = true;  // during a transition: returns at once and acts at its end; else it waits
 };
 
 enum class Kind { Pci, Mtty };

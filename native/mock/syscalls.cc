@@ -234,7 +234,7 @@ int Poll(void* ctx, struct pollfd* fds, uint32_t nfds, int timeout_ms) {
   Call call("poll");
   call.length = nfds;
   if (nfds == 1) Describe(call, fds[0].fd, mock.fds.Get(fds[0].fd));
-  return static_cast<int>(Run(mock, call, [&](uint64_t) -> int64_t {
+  auto look = [&] {
     int ready = 0;
     for (uint32_t i = 0; i < nfds; i++) {
       fds[i].revents = 0;
@@ -244,11 +244,15 @@ int Poll(void* ctx, struct pollfd* fds, uint32_t nfds, int timeout_ms) {
           file == nullptr ? POLLNVAL : static_cast<short>(file->Poll() & (fds[i].events | POLLERR | POLLHUP));
       if (fds[i].revents != 0) ready++;
     }
-    // Every file is always ready: what is not asked about never becomes so.
-    if (ready != 0 || timeout_ms == 0) return ready;
-    if (timeout_ms > 0) return SleepMs(static_cast<uint64_t>(timeout_ms), true);
-    Event never;
-    return never.Wait(never.Ticket());
+    return ready;
+  };
+  return static_cast<int>(Run(mock, call, [&](uint64_t) -> int64_t {
+    // Most files are always ready; those that are not are looked at every millisecond.
+    for (int waited = 0;; waited++) {
+      const int ready = look();
+      if (ready != 0 || (timeout_ms >= 0 && waited >= timeout_ms)) return ready;
+      if (int e = SleepMs(1, true); e != 0) return e;
+    }
   }));
 }
 

@@ -3,6 +3,8 @@
 
 #include <dirent.h>
 #include <poll.h>
+#include <thread>
+#include <chrono>
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -142,6 +144,49 @@ TEST(MockDataFdIsAStream) {
   CHECK_EQ(k.Read(dup, buf, 1), -ENODEV);
   CHECK_EQ(k.Close(dup), 0);
   CHECK(k.NoFds());
+}
+
+// Only mlx5 has a poll of its own and looks at O_NONBLOCK (uAPI §0.5, §0.6).
+TEST(MockPersonalitiesPoll) {
+  for (const std::string name : {"mlx5", "virtio", "qat"}) {
+    Kernel k(R"({"name":"p","devices":[{"kind":"pci","address":"0000:65:00.2","group":21,"personality":")" + name +
+             R"("}]})");
+    int device = k.OpenDevice(kNic, 21);
+    int fd = k.Set(device, uapi::kStatePreCopy);
+    pollfd p{fd, POLLIN | POLLOUT, 0};
+    const short always = POLLIN | POLLOUT;
+    CHECK_EQ(k.k->poll(k.k->ctx, &p, 1, 0), 1);
+    CHECK_EQ(p.revents, name == "mlx5" ? POLLIN : always);
+    std::vector<char> buffer(1 << 20);
+    while (k.Read(fd, buffer.data(), buffer.size()) > 0) {
+    }
+    // Everything was read: mlx5 has nothing to say, and poll waits as long as it was told to.
+    CHECK_EQ(k.k->poll(k.k->ctx, &p, 1, 5), name == "mlx5" ? 0 : 1);
+    k.Reset(device);
+    CHECK_EQ(k.k->poll(k.k->ctx, &p, 1, -1), 1);
+    k.Close(fd);
+    k.Close(device);
+    CHECK(k.NoFds());
+  }
+}
+
+TEST(MockPersonalitiesNonblock) {
+  for (const std::string name : {"mlx5", "xe"}) {
+    Kernel k(R"({"name":"p","devices":[{"kind":"pci","address":"0000:65:00.2","group":21,"personality":")" + name +
+             R"(","migration":{"block_read_at":0}}]})");
+    int device = k.OpenDevice(kNic, 21);
+    int fd = k.Set(device, uapi::kStateStopCopy);
+    CHECK_EQ(k.Fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+    char byte;
+    std::thread reset([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      k.Reset(device);
+    });
+    CHECK_EQ(k.Read(fd, &byte, 1), name == "mlx5" ? -EAGAIN : -ENODEV);
+    reset.join();
+    k.Close(fd);
+    k.Close(device);
+  }
 }
 
 TEST(MockDeviceFdsOfOneGroup) {

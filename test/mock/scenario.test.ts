@@ -34,7 +34,16 @@ test.each(scenarioNames())('%s: fits the schema, and can be made', (name) => {
 });
 
 test('the names', () => {
-  expect(scenarioNames()).toEqual(['cdev', 'compat', 'masks', 'mtty', 'pools', 'troubles', 'two-nics']);
+  expect(scenarioNames()).toEqual([
+    'cdev',
+    'compat',
+    'masks',
+    'mtty',
+    'personalities',
+    'pools',
+    'troubles',
+    'two-nics',
+  ]);
   expect(() => mockHost('two-nic')).toThrow(/no scenario 'two-nic'/);
   expect(() => mockHost('./nowhere.json')).toThrow(/cannot read the scenario/);
 });

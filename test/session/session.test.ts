@@ -255,6 +255,28 @@ describe('a reset', () => {
   });
 });
 
+describe('the drivers, as the mock plays them', () => {
+  const every = made('personalities');
+  hosts.pop();
+  afterAll(() => every.close());
+  const pairs = every.devices().map(({ address }) => address);
+  test.each(pairs.filter((address) => address.endsWith('.1')))(
+    '%s into its neighbour, and back',
+    async (from) => {
+      const to = from.replace(/1$/u, '2');
+      await on(every, from, (device) => saved(device, 'driver'));
+      await on(every, to, async (device) => {
+        expect(await loaded(device, 'driver')).toMatchObject({ stateAfter: 'STOP' });
+        await saved(device, 'back');
+      });
+      await on(every, from, async (device) => {
+        expect(await loaded(device, 'back')).toMatchObject({ stateAfter: 'STOP' });
+      });
+      expect(every.openFds()).toEqual([]);
+    },
+  );
+});
+
 test('a PF with VFs is refused before it is opened', async () => {
   const host = made('troubles');
   const busy = (

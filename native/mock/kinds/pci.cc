@@ -8,8 +8,10 @@
 #include "mock/content.h"
 #include "mock/device.h"
 #include "mock/driver.h"
+#include "mock/framing.h"
 #include "mock/mock.h"
 #include "mock/user.h"
+#include "mock/wait.h"
 #include "vfio/uapi.h"
 
 namespace vfm::mock {
@@ -20,74 +22,142 @@ constexpr size_t kConfigSize = 256;
 constexpr uint64_t kBarSize = 4096;
 constexpr uint32_t kRegions = 9, kIrqs = 5;
 
+// Contents that go into the stream in the driver's framing. A driver whose stream has room for one image
+// makes it when the device has stopped, and offers what comes before it in PRE_COPY; the others make one at
+// the start.
 class PciSave : public SaveFile {
  public:
-  PciSave(Driver& driver, const MigrationKnobs& knobs, Image image)
-      : SaveFile(driver, "mock_pci_mig"), model_(knobs.model), size_(image.size) {
-    initial_ = std::min(knobs.initial_bytes, size_);
-    precopy_ = initial_ + std::min(knobs.dirty_bytes, size_ - initial_);
-    images_.push_back(std::move(image));
+  PciSave(Driver& driver, const DeviceConfig& config, const Image& image, bool precopy)
+      : SaveFile(driver, config.knobs.data_fd),
+        config_(config),
+        framer_(config, stream_),
+        first_(image),
+        last_(precopy && config.knobs.whole_first) {
+    const MigrationKnobs& k = config.knobs;
+    framer_.Begin(precopy);
+    const uint64_t setup = stream_.size();
+    if (!framer_.fixed()) AddImage(image);
+    const uint64_t rest = stream_.size() - setup;
+    initial_ = setup + (k.whole_first ? rest : std::min(k.initial_bytes, rest));
+    precopy_ = initial_ + std::min(k.dirty_bytes, stream_.size() - initial_);
+    reinits_ = k.reinit;
+    dirty_since_ = pumped_ = MonotonicNs();
   }
   // STOP_COPY was entered: what changed since the session started follows as another image.
-  void Complete(const Image& now) {
+  void Finish(const Image& now) {
     std::lock_guard hold(lock_);
-    const Image& first = images_.front();
-    if (now.seed != first.seed || now.overlay != first.overlay || now.valid != first.valid)
-      images_.push_back(now);
+    const bool changed =
+        now.seed != first_.seed || now.overlay != first_.overlay || now.valid != first_.valid;
+    if (framer_.fixed() || changed)
+      AddImage(now);
+    else if (last_)
+      AddIncrement(kImageHeader);
+    framer_.End();
     complete_ = true;
   }
 
  protected:
-  uint64_t Filled() const override { return complete_ ? images_.size() * size_ : precopy_; }
+  uint64_t Filled() const override { return complete_ ? stream_.size() : precopy_; }
   bool Complete() const override { return complete_; }
-  void CopyOut(uint64_t pos, uint8_t* out, size_t n) override {
-    while (n > 0) {
-      uint64_t index = pos / size_, at = pos % size_;
-      size_t step = static_cast<size_t>(std::min<uint64_t>(n, size_ - at));
-      images_[index].Stream(at, static_cast<uint32_t>(index), model_, out, step);
-      pos += step;
-      out += step;
-      n -= step;
-    }
-  }
+  void CopyOut(uint64_t pos, uint8_t* out, size_t n) override { stream_.Read(pos, out, n); }
   void PrecopyBytes(uint64_t& initial, uint64_t& dirty) const override {
     initial = initial_ - std::min(initial_, pos_);
     dirty = precopy_ - std::max(initial_, std::min(precopy_, pos_));
   }
 
+  // Something new is looked for when everything was read; drivers with a pump look only when they are asked.
+  bool Refill(bool asked) override {
+    const MigrationKnobs& k = config_.knobs;
+    if (complete_ || pos_ != precopy_ || precopy_ != stream_.size() || framer_.fixed()) return false;
+    if (k.pump && !asked) return false;
+    const uint64_t now = MonotonicNs();
+    if (k.pump && now - pumped_ < k.pump_interval_ms * uint64_t{1000000}) return false;
+    pumped_ = now;
+    const bool again = reinits_ > 0;
+    const double dirtied = static_cast<double>(k.dirty_rate) * static_cast<double>(now - dirty_since_) / 1e9;
+    const auto dirty = static_cast<uint64_t>(std::min(dirtied, static_cast<double>(k.dirty_max)));
+    if (!again && dirty == 0) return false;
+    dirty_since_ = now;
+    AddIncrement(kImageHeader + (again ? k.dirty_max : dirty));
+    precopy_ = stream_.size();
+    if (!again) return false;
+    reinits_--;
+    // Who has not asked for feature 12 cannot be told: for them it is dirty like anything else (uAPI §1.7).
+    if (!driver_.device().precopy_info_v2()) return false;
+    initial_ = precopy_;
+    return true;
+  }
+
  private:
-  const std::string model_;
-  const uint64_t size_;
-  uint64_t initial_ = 0, precopy_ = 0;
-  std::vector<Image> images_;
+  void AddImage(const Image& image) {
+    framer_.Add(std::make_shared<const Payload>(image, sequence_++, config_.knobs.model));
+  }
+  void AddIncrement(uint64_t size) {
+    Image increment;
+    increment.increment = true;
+    increment.size = size;
+    increment.seed = sequence_;
+    AddImage(increment);
+  }
+
+  const DeviceConfig config_;
+  Stream stream_;
+  Framer framer_;
+  const Image first_;
+  const bool last_;                     // STOP_COPY saves once more, whether anything changed or not
+  uint64_t initial_ = 0, precopy_ = 0;  // ends, in the stream, of what PRE_COPY offers
+  uint32_t sequence_ = 0;
+  uint32_t reinits_ = 0;
+  uint64_t dirty_since_ = 0, pumped_ = 0;
   bool complete_ = false;
 };
 
 class PciLoad : public LoadFile {
  public:
-  PciLoad(Driver& driver, const MigrationKnobs& knobs, uint64_t capacity)
-      : LoadFile(driver, "mock_pci_mig"),
-        dead_after_error_(knobs.after_error == AfterError::Dead),
-        loader_(knobs, capacity) {}
+  PciLoad(Driver& driver, const DeviceConfig& config, uint64_t capacity, bool matched)
+      : LoadFile(driver, config.knobs.data_fd),
+        knobs_(config.knobs),
+        loader_(config.knobs, capacity),
+        unframer_(Unframer::Create(config, matched, loader_)) {}
 
-  int Finish(Image& out) {
+  // 0 with the state that results, null when there is nothing to load; or a negated errno.
+  int Finish(std::optional<Image>& out) {
     std::lock_guard hold(lock_);
-    return loader_.Finish(out);
+    if (refused_ != 0) return refused_;
+    if (int e = unframer_->Finish(); e != 0 && knobs_.checks != Checks::None) return e;
+    if (unframer_->Nothing()) return 0;
+    return loader_.Finish(out.emplace());
+  }
+  bool Matched() {
+    std::lock_guard hold(lock_);
+    return unframer_->Matched();
   }
 
  protected:
+  int Refuses(size_t n) const override { return unframer_->Refuses(pos_, n); }
+
   ssize_t Take(const uint8_t* bytes, size_t n) override {
-    if (int e = loader_.Take(bytes, n); e != 0) {
-      if (dead_after_error_) disabled_ = true;
-      return e;
+    if (knobs_.max_stream != 0) {
+      const uint64_t room = knobs_.max_stream - std::min(knobs_.max_stream, pos_);
+      if (room == 0 && n > 0) return -EINVAL;
+      n = static_cast<size_t>(std::min<uint64_t>(n, room));
     }
-    pos_ += n;
-    return static_cast<ssize_t>(n);
+    int e = unframer_->Take(bytes, n);
+    if (e != 0 && knobs_.verdict == Verdict::Stop) {
+      refused_ = -knobs_.mismatch_errno;
+      e = 0;
+    }
+    if (e != 0 && knobs_.after_error == AfterError::Dead) disabled_ = true;
+    // Drivers that collect a block have taken what they refuse.
+    if (e == 0 || knobs_.framing == Framing::Hisi || knobs_.framing == Framing::Qat) pos_ += n;
+    return e != 0 ? e : static_cast<ssize_t>(n);
   }
 
  private:
-  const bool dead_after_error_;
+  const MigrationKnobs knobs_;
   Loader loader_;
+  const std::unique_ptr<Unframer> unframer_;
+  int refused_ = 0;
 };
 
 class PciDriver : public Driver {
@@ -105,6 +175,7 @@ class PciDriver : public Driver {
   }
 
   void OpenDevice() override {
+    if (!device_.config()->knobs.match_once) matched_ = false;
     if (device_.config()->reset.on_open) FullReset();
   }
   void CloseDevice() override {
@@ -213,12 +284,12 @@ class PciDriver : public Driver {
     if (saves(to) && !saves(from)) {
       auto c = device_.config();
       std::lock_guard hold(content_lock_);
-      saving_ = std::make_shared<PciSave>(*this, c->knobs, content_);
+      saving_ = std::make_shared<PciSave>(*this, *c, content_, to != kStateStopCopy);
       file = saving_;
     }
     if (to == kStateStopCopy && saving_ != nullptr) {
       std::lock_guard hold(content_lock_);
-      static_cast<PciSave&>(*saving_).Complete(content_);
+      static_cast<PciSave&>(*saving_).Finish(content_);
     }
     if (from == kStateResuming) {
       if (int e = Load(); e != 0) return e;
@@ -227,7 +298,7 @@ class PciDriver : public Driver {
     if (to == kStateResuming) {
       auto c = device_.config();
       std::lock_guard hold(content_lock_);
-      resuming_ = std::make_shared<PciLoad>(*this, c->knobs, content_.size);
+      resuming_ = std::make_shared<PciLoad>(*this, *c, content_.size, c->knobs.match_once && matched_);
       file = resuming_;
     }
     return 0;
@@ -238,11 +309,13 @@ class PciDriver : public Driver {
  private:
   int Load() {
     if (resuming_ == nullptr) return -EINVAL;
-    Image loaded;
-    if (int e = static_cast<PciLoad&>(*resuming_).Finish(loaded); e != 0) return e;
+    auto& load = static_cast<PciLoad&>(*resuming_);
+    std::optional<Image> loaded;
+    if (int e = load.Finish(loaded); e != 0) return e;
+    matched_ = matched_ || load.Matched();
     DisableFiles();
     std::lock_guard hold(content_lock_);
-    content_ = std::move(loaded);
+    if (loaded) content_ = std::move(*loaded);
     return 0;
   }
 
@@ -251,6 +324,7 @@ class PciDriver : public Driver {
       DisableFiles();
       state_ = uapi::kStateRunning;
       crashed_ = false;
+      stopped_ = false;
       FreshContents();
       return 0;
     });
@@ -327,6 +401,7 @@ class PciDriver : public Driver {
   uint64_t resets_ = 0;
   uint8_t config_[kConfigSize] = {};
   std::atomic<bool> low_power_{false};
+  bool matched_ = false;  // under the state's mutex
 };
 
 }  // namespace
