@@ -54,6 +54,11 @@ const ANY_DEV: ArgumentSpec = {
   usage: '<dev>',
   description: `${DEV.description}; one that is open already: fd:N unix:PATH pid:PID[:FD]`,
 };
+const SEVERAL = 'Several devices become one file, with a stream for each';
+const NO_P2P: OptionSpec = {
+  flags: '--no-p2p-between',
+  description: 'several devices: none of them writes to another, so that they may lack P2P states',
+};
 const FILE: ArgumentSpec = { usage: '<file>', description: 'state file, or - for standard input' };
 const OUTPUT: OptionSpec = {
   flags: '-o, --output <file>',
@@ -173,9 +178,10 @@ export const COMMANDS: readonly CommandSpec[] = [
     description: [
       'Reads the whole migration state of the device and writes a state file. The device ends in the state it was found in, or in STOP with --move. It opens the device: it must be bound to a vfio driver and idle. A vfio-pci device is reset when it is opened and when it is closed, so what is saved is the state of a freshly reset device.',
       'A device that is open already keeps what it holds: name the one who has it (fd:N, unix:PATH, pid:PID). It belongs to its owner, who has to be paused for a state that fits the rest of a guest, or --unpaused says that this does not matter (docs/owners.md).',
+      `${SEVERAL}: a snapshot of one moment. All reach their P2P states before the first is stopped, and RUNNING_P2P before the first runs again; if one fails, all are brought back. More than one without P2P states is refused.`,
       'The file gets its final name when it is complete and synced; before that it has a temporary name in the same directory.',
     ],
-    args: [ANY_DEV],
+    args: [{ ...ANY_DEV, usage: '<dev...>' }],
     options: [
       OUTPUT,
       FORCE,
@@ -183,6 +189,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       ...PRECOPY,
       { flags: '--digest <name>', description: "record a digest of the driver's bytes", choices: ['sha256'] },
       { flags: '--no-origin', description: 'leave out of the description where its facts come from (paths)' },
+      NO_P2P,
       SIDECAR,
       ...OPENING,
       RESET_IF_ERROR,
@@ -195,6 +202,7 @@ export const COMMANDS: readonly CommandSpec[] = [
           "vfio-migrate save pid:4711 -o nic.vfmig --pause-cmd 'virsh suspend vm1' --resume-cmd 'virsh resume vm1'",
         says: 'of a running program',
       },
+      { command: 'vfio-migrate save 0000:65:00.2 0000:65:00.3 -o guest.vfmig', says: 'two devices as one' },
       { command: 'vfio-migrate save 0000:65:00.2 -o - | zstd > nic.vfmig.zst', says: 'through a pipe' },
     ],
     makes: 'output',
@@ -206,9 +214,15 @@ export const COMMANDS: readonly CommandSpec[] = [
     summary: 'load a saved state into a device',
     description: [
       "Writes the driver's bytes to the device and asks for STOP, which is the driver's verdict on them. A file is verified as a whole before the device is opened; from a pipe each frame is verified before its bytes reach the device, and the end marker before the device leaves RESUMING.",
+      'A file with the states of several devices is loaded into as many, in the order of the file, or as STREAM=DEV says: STREAM is a number, or the address that the device had on the source. Nothing is opened before each pair was compared; if one device fails, all are reset.',
       'If a write fails the device is reset. A vfio-pci device is reset when this command closes it: the loaded state ends with the command, unless somebody keeps the device: --exec, --hand-over, --hold. Without one of these --then running is refused for such a device.',
     ],
-    args: [ANY_DEV],
+    args: [
+      {
+        usage: '<dev...>',
+        description: `${ANY_DEV.description}; STREAM=DEV where the order is not that of the file`,
+      },
+    ],
     options: [
       { flags: '-i, --input <file>', description: 'state file, or - for standard input', required: true },
       {
@@ -228,6 +242,7 @@ export const COMMANDS: readonly CommandSpec[] = [
         excludes: 'hold',
       },
       { flags: '--hold', description: 'keep the device open until a signal' },
+      NO_P2P,
       OVERRIDE,
       SIDECAR,
       ...OPENING,
@@ -240,6 +255,10 @@ export const COMMANDS: readonly CommandSpec[] = [
         says: 'and start the program that uses it',
       },
       { command: 'vfio-migrate load -i nic.vfmig 0000:65:00.3', says: 'from a file' },
+      {
+        command: 'vfio-migrate load -i guest.vfmig 1=0000:66:00.2 0=0000:66:00.3',
+        says: 'two devices, the other way round',
+      },
       {
         command: 'ssh other vfio-migrate save 65:00.2 -o - | vfio-migrate load -i - 65:00.2',
         says: 'from another host',
@@ -279,7 +298,12 @@ export const COMMANDS: readonly CommandSpec[] = [
       'Writes exactly the bytes that the driver gave, without frames, all of them or those of one phase. The output gets its final name only if the whole file proved right.',
     ],
     args: [FILE],
-    options: [OUTPUT, FORCE, PHASE],
+    options: [
+      OUTPUT,
+      FORCE,
+      PHASE,
+      { flags: '--stream <n>', description: 'which device of a file with several; default: 0' },
+    ],
     examples: [
       { command: 'vfio-migrate extract nic.vfmig -o nic.raw', says: 'all bytes in order' },
       { command: 'vfio-migrate extract nic.vfmig -o - --phase PRE_COPY | xxd', says: 'one phase, to a pipe' },
@@ -294,11 +318,17 @@ export const COMMANDS: readonly CommandSpec[] = [
     description: [
       'The way back from extract. The description of the source and the split into phases come from another state file; without one the source is unknown, and all bytes are of STOP_COPY.',
     ],
-    args: [{ usage: '<raw>', description: "file with the driver's bytes, or - for standard input" }],
+    args: [
+      {
+        usage: '<raw...>',
+        description: "files with the drivers' bytes, one for each device, or - for standard input",
+      },
+    ],
     options: [
       OUTPUT,
       FORCE,
       { flags: '--like <file>', description: 'state file whose source and phases the new one repeats' },
+      { flags: '--stream <n>', description: 'which device of --like; default: all, with a file for each' },
       {
         flags: '--driver <name>',
         description: 'name of the driver that the bytes come from',

@@ -21,7 +21,29 @@ export interface Found {
  * is asked for anything.
  */
 export async function findDevice(context: CommandContext): Promise<Found> {
-  const address = parseAddress(context.args.dev as string);
+  return findNamed(context, context.args.dev as string);
+}
+
+/**
+ * The devices that these operands name, in their order. Throws `usage` for one that is named twice, in whatever
+ * spelling: it would be asked for two sessions.
+ */
+export async function findDevices(context: CommandContext, names: readonly string[]): Promise<Found[]> {
+  for (const name of names) parseAddress(name);
+  const found: Found[] = [];
+  for (const name of names) {
+    const next = await findNamed(context, name);
+    const { address } = next.facts;
+    if (found.some(({ facts }) => facts.address === address)) {
+      throw new VfioMigrateError('usage', `${address} is named twice`, { device: address });
+    }
+    found.push(next);
+  }
+  return found;
+}
+
+async function findNamed(context: CommandContext, name: string): Promise<Found> {
+  const address = parseAddress(name);
   const host = await context.host();
   if (!isHeld(address)) {
     for (const name of OWNER_OPTIONS) {
@@ -64,21 +86,35 @@ export async function withDevice<T>(
   warnings: readonly string[],
   work: (device: OpenDevice) => Promise<T>,
 ): Promise<T> {
+  return withDevices(context, [found], warnings, ([device]) => work(device!));
+}
+
+/** The same for several devices, which are opened one after the other and closed in reverse. */
+export async function withDevices<T>(
+  context: CommandContext,
+  found: readonly Found[],
+  warnings: readonly string[],
+  work: (devices: readonly OpenDevice[]) => Promise<T>,
+): Promise<T> {
   context.signal.throwIfAborted();
   // A device that no vfio driver holds is refused, not opened.
-  if (found.facts.vfio) for (const warning of warnings) context.messages.say(warning);
-  const device =
-    found.adopted ?? (await context.watch(openDevice(found.host, found.facts, openOptions(context))));
+  if (found.every(({ facts }) => facts.vfio)) for (const warning of warnings) context.messages.say(warning);
+  const open: OpenDevice[] = [];
   let result: T;
   try {
-    result = await work(device);
+    for (const { host, facts, adopted } of found) {
+      open.push(adopted ?? (await context.watch(openDevice(host, facts, openOptions(context)))));
+    }
+    result = await work(open);
   } catch (error) {
-    await device.close().catch((second: Error) => {
-      context.messages.detail(`vfio-migrate: closing ${found.facts.address}: ${second.message}`);
-    });
+    for (const device of open.reverse()) {
+      await device.close().catch((second: Error) => {
+        context.messages.detail(`vfio-migrate: closing ${device.facts.address}: ${second.message}`);
+      });
+    }
     throw error;
   }
-  await device.close();
+  for (const device of open.reverse()) await device.close();
   return result;
 }
 
@@ -127,9 +163,11 @@ export function sessionOptions(context: CommandContext, label: string): SessionO
     ...ownerOptions(context),
     resetIfError: flag(options, 'reset'),
     onProgress: context.progress(label).update,
-    onSlowArc: ({ from, to, elapsedMs }) => {
+    onSlowArc: ({ device, from, to, elapsedMs }) => {
       const seconds = (elapsedMs / 1000).toFixed(0);
-      messages.say(`the request ${from} → ${to} has taken ${seconds} s so far; it cannot be cancelled`);
+      messages.say(
+        `${device}: the request ${from} → ${to} has taken ${seconds} s so far; it cannot be cancelled`,
+      );
     },
   };
 }

@@ -58,6 +58,12 @@ export function errorText(error: VfioMigrateError, paint: Paint, verbose: boolea
       stateAfter === undefined ? undefined : device === undefined ? stateAfter : `${stateAfter} (${device})`,
     ],
     ['done about it', recovery],
+    ...(error.facts.devices ?? [])
+      .filter((other) => other.device !== device)
+      .map((other): [string, string] => [
+        other.device,
+        [other.stateAfter, other.recovery].filter(Boolean).join(', '),
+      ]),
     ['next', remedy],
     ...overrideRows(error.facts.report),
   ];

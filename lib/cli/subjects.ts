@@ -88,12 +88,23 @@ async function readFileSubject(context: CommandContext, path: string): Promise<A
   if (await isStateFile(path)) {
     const input = await openInput(path, { signal: context.signal });
     try {
-      return { name: path, subject: sourceSubject(await new StateFileReader(input).open(), path) };
+      const source = await new StateFileReader(input).open();
+      if (source.devices.length > 1) throw several(path, source.devices.length);
+      return { name: path, subject: sourceSubject(source, path) };
     } finally {
       input.close();
     }
   }
   return descriptorOf(await unlessMissing(path, readFile(path)), path);
+}
+
+/** A question is about one source; `load` compares each stream with its own target. */
+function several(path: string, count: number): VfioMigrateError {
+  return new VfioMigrateError('usage', `${path} holds the states of ${count} devices`, {
+    file: path,
+    remedy:
+      'Make a file of the one that is meant: vfio-migrate extract --stream N, then pack --like FILE --stream N. A load compares each of them with its target.',
+  });
 }
 
 async function isStateFile(path: string): Promise<boolean> {

@@ -53,7 +53,7 @@ export const ERROR_CODES = {
   'state-too-large': Exit.REFUSED,
   'vfs-in-use': Exit.REFUSED,
   /** Devices that cannot be stopped together: more than one of them has no P2P state. */
-  'no-p2p': Exit.REFUSED,
+  'no-peer-state': Exit.REFUSED,
   /** It would change a device that is somebody else's, and the option that says so was not given. */
   'not-confirmed': Exit.REFUSED,
   /* compatibility */

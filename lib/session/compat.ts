@@ -53,9 +53,9 @@ export function withoutOrigins(descriptor: JsonObject): JsonObject {
   };
 }
 
-/** The source that a state file holds, for a check. `file` is the origin of its facts. */
-export function sourceSubject({ devices, host }: SourceDocument, file: string): Subject {
-  const [device] = devices;
+/** A source that a state file holds, for a check. `file` is the origin of its facts. */
+export function sourceSubject({ devices, host }: SourceDocument, file: string, stream = 0): Subject {
+  const device = devices[stream];
   const stored = device?.compat?.descriptor;
   return describeSubject(stored ?? likeness(device!, host.kernel), `file:${file}`);
 }

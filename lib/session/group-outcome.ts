@@ -65,9 +65,12 @@ export class GroupOutcome {
 }
 
 /** A request that failed has a remedy of its own where it is the driver's verdict; else what recovery left decides. */
-function remedyOf({ facts }: VfioMigrateError): string | undefined {
-  return facts.recovery === UNTRIED ? undefined : facts.remedy;
+function remedyOf({ code, facts }: VfioMigrateError): string | undefined {
+  return facts.recovery === UNTRIED && !VERDICTS.has(code) ? undefined : facts.remedy;
 }
 
 /** What `transition` says when it was told not to recover. */
 const UNTRIED = 'nothing was tried';
+
+/** A driver's answer to the state itself: what to do about that is known whatever recovery left. */
+const VERDICTS: ReadonlySet<string> = new Set(['state-rejected', 'state-too-large']);

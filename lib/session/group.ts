@@ -5,6 +5,7 @@
  * another could still write to it: all are brought into their P2P states first, in which a device starts no such write
  * and answers those that come (uAPI §8). The way back is the same in reverse.
  */
+import { setMaxListeners } from 'node:events';
 import type { OpenDevice } from '../device/types.ts';
 import { Capability, type KnownState, State, VfioMigrateError } from '../protocol/index.ts';
 import { throwIfInterrupted } from '../transport/index.ts';
@@ -41,7 +42,7 @@ export function aloneAmong(parts: readonly Part[]): {
 }
 
 /**
- * The order for these members. Throws `no-p2p` for a mix that cannot be stopped safely, unless `noP2pBetween` says that
+ * The order for these members. Throws `no-peer-state` for a mix that cannot be stopped safely, unless `noP2pBetween` says that
  * none of them writes to another: then only those that have P2P states wait for each other.
  */
 export function inStep(
@@ -52,7 +53,7 @@ export function inStep(
   if (conflict.length === 0 || noP2pBetween) return { alone };
   const names = conflict.map((i) => members[i]!.device.facts.address);
   throw new VfioMigrateError(
-    'no-p2p',
+    'no-peer-state',
     `${names.join(' and ')} have no P2P state: the one that is stopped first could be written to by another that still runs`,
     {
       device: names[0]!,
@@ -70,6 +71,8 @@ export class GroupSignal {
 
   constructor(outer: AbortSignal | undefined) {
     this.#outer = outer;
+    // Each device's transfer listens; Node takes more than ten for a leak.
+    setMaxListeners(0, this.signal);
     const abort = () => this.#controller.abort(outer?.reason);
     if (outer?.aborted === true) abort();
     outer?.addEventListener('abort', abort, { once: true, signal: this.#controller.signal });

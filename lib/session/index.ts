@@ -9,7 +9,16 @@ export {
 } from './compat.ts';
 export * from './extract.ts';
 export * from './inspect.ts';
-export { type LoadableInput, type LoadOptions, type LoadReport, load, prepareLoad } from './load.ts';
+export {
+  type LoadableInput,
+  type LoadedDevice,
+  type LoadGroupReport,
+  type LoadOptions,
+  type LoadReport,
+  load,
+  loadGroup,
+  prepareLoad,
+} from './load.ts';
 export { commandPause, type OwnerOptions, type OwnerPause } from './owner.ts';
 export * from './pack.ts';
 export { type SavePlan, type Settling, savePlan, settling } from './plan.ts';

@@ -1,47 +1,57 @@
 /**
- * Load: a state file or stream into a device. The device leaves RESUMING only when the end marker proved the file
- * whole, and its driver has the last word there. Any failure resets it: a half-loaded device is of no use to anyone,
- * and nothing else leads out of RESUMING safely (uAPI §2.4, K-6).
+ * Load: a state file or stream into one device, or into several as one. The devices leave RESUMING only when the end
+ * marker proved the file whole, and their drivers have the last word there. Any failure resets all of them: a
+ * half-loaded device is of no use to anyone, and nothing else leads out of RESUMING safely (uAPI §2.4, K-6).
  */
-import type { NativeDataFd } from '../binding/types.ts';
 import type { OpenDevice } from '../device/types.ts';
 import { State, stateName, VfioMigrateError } from '../protocol/index.ts';
-import type { SourceDocument } from '../statefile/index.ts';
-import { type Input, StateFileReader, throwIfInterrupted } from '../transport/index.ts';
+import type { SourceDocument, StreamTotals } from '../statefile/index.ts';
+import { type Input, StateFileReader } from '../transport/index.ts';
+import { GroupSignal, goHome, inStep, MemberFailure } from './group.ts';
+import { GroupOutcome } from './group-outcome.ts';
+import { type Feed, feedsOf } from './load-feed.ts';
+import { LoadTarget, verdict } from './load-target.ts';
 import { OwnerGuard, refuseDiscard } from './owner.ts';
-import { type SessionOptions, settle } from './session.ts';
-import {
-  type ArcRecord,
-  elsewhere,
-  errnoInfo,
-  recover,
-  requestFailed,
-  type Trail,
-  transition,
-  type Verdict,
-} from './transition.ts';
+import type { SessionOptions } from './session.ts';
+import { type Aftermath, type ArcRecord, tryReset } from './transition.ts';
 import { verifyInput } from './verify.ts';
 
 export interface LoadOptions extends SessionOptions {
-  /** State to leave the device in. `running` only makes sense where somebody keeps the device. Default `stop`. */
+  /** State to leave the devices in. `running` only makes sense where somebody keeps them. Default `stop`. */
   readonly then?: 'stop' | 'running';
+  /** Several devices: none of them writes to another, so that those without P2P states need not wait. */
+  readonly noP2pBetween?: boolean;
 }
 
-/** Shapes of the JSON that `vfio-migrate load --json` prints (schemas/load.schema.json). */
-export interface LoadReport {
+/** What became of one device. */
+export interface LoadedDevice {
   readonly device: string;
-  readonly mock?: string;
-  readonly input: string;
-  /** The whole file was verified before the device was touched (a file), or frame by frame (a pipe). */
-  readonly verified: 'before' | 'on-the-way';
-  readonly source: SourceDocument;
   readonly stateFound: string;
   readonly stateAfter: string;
   /** The driver's bytes. */
   readonly bytes: bigint;
   readonly arcs: readonly ArcRecord[];
+}
+
+interface LoadedFile {
+  readonly mock?: string;
+  readonly input: string;
+  /** The whole file was verified before a device was touched (a file), or frame by frame (a pipe). */
+  readonly verified: 'before' | 'on-the-way';
+  readonly source: SourceDocument;
   readonly ns: bigint;
   readonly notes: readonly string[];
+}
+
+/** Shapes of the JSON that `vfio-migrate load --json` prints (schemas/load.schema.json): for one device … */
+export interface LoadReport extends LoadedDevice, LoadedFile {}
+
+/** … and for several. */
+export interface LoadGroupReport extends LoadedFile {
+  /** By stream number. */
+  readonly devices: readonly LoadedDevice[];
+  /** The drivers' bytes. */
+  readonly bytes: bigint;
 }
 
 /** An input that is ready to be loaded: its head was read, and a seekable one was verified to its end. */
@@ -51,6 +61,8 @@ export interface LoadableInput {
   readonly verified: LoadReport['verified'];
   /** Driver bytes in it; null on a pipe. */
   readonly bytes: bigint | null;
+  /** Its streams, as they were verified; null on a pipe. */
+  readonly streams: readonly StreamTotals[] | null;
 }
 
 /**
@@ -64,193 +76,218 @@ export async function prepareLoad(input: Input, options: SessionOptions = {}): P
     : null;
   const reader = new StateFileReader(input);
   const source = await reader.open();
-  if (source.devices.length !== 1) {
-    throw new VfioMigrateError(
-      'usage',
-      `${input.name} holds the states of ${source.devices.length} devices; one can be loaded at a time`,
-      { file: input.name, remedy: 'Extract the stream that is wanted and pack it into a file of its own.' },
-    );
-  }
   return {
     reader,
     source,
     verified: report === null ? 'on-the-way' : 'before',
     bytes: report?.data.bytes ?? null,
+    streams: report?.streams ?? null,
   };
 }
 
 /**
- * Loads a prepared input into an open device and leaves it in STOP, or in RUNNING if `then` says so.
+ * Loads a prepared input, which holds the state of one device, into an open device and leaves it in STOP, or in RUNNING
+ * if `then` says so.
  *
- * Throws {@link VfioMigrateError}: `no-migration-support`, `found-in-error`, `transition-failed`, `state-rejected` and
- * `state-too-large` (the driver's verdict), `write-failed`, `container-…`, `input-failed`, `interrupted`. The facts say
- * in which state the device is then.
+ * Throws {@link VfioMigrateError}: `usage` for an input with more devices, `no-migration-support`, `found-in-error`,
+ * `transition-failed`, `state-rejected` and `state-too-large` (the driver's verdict), `write-failed`, `container-…`,
+ * `input-failed`, `interrupted`. The facts say in which state the device is then.
  */
 export async function load(
   device: OpenDevice,
   prepared: LoadableInput,
   options: LoadOptions = {},
 ): Promise<LoadReport> {
-  const started = process.hrtime.bigint();
-  const trail: Trail = { arcs: [], onSlowArc: options.onSlowArc };
-  const { reader, source, verified } = prepared;
-  throwIfInterrupted(options.signal);
-  refuseDiscard(device, 'takes another state', options);
-  const guard = new OwnerGuard([device], options);
-  const goal = options.then === 'running' ? State.RUNNING : State.STOP;
-  const { found, notes } = await ready(device, options, trail);
-  try {
-    await guard.pause();
-    await fill(device, prepared, options, goal, trail);
-  } catch (error) {
-    // What was loaded is lost, and so is what the owner had: nothing for it to go on with.
-    throw await guard.unwound(error, null);
-  }
-  if (goal === State.RUNNING) await guard.resume();
-  return {
-    device: device.facts.address,
-    ...(device.host.mock === undefined ? {} : { mock: device.host.mock }),
-    input: reader.input.name,
-    verified,
-    source,
-    stateFound: stateName(found),
-    stateAfter: stateName(goal),
-    bytes: reader.scanner.counter.bytes,
-    arcs: trail.arcs,
-    ns: process.hrtime.bigint() - started,
-    notes: [...notes, ...guard.left, ...differences(device, source), ...skipped(reader)],
-  };
+  const { devices, bytes: _bytes, ...file } = await loadGroup([device], prepared, options);
+  return { ...devices[0]!, ...file };
 }
 
-/** From the request for RESUMING to the state that the device is left in. */
-async function fill(
-  device: OpenDevice,
+/**
+ * Loads an input with the states of several devices: stream n goes into `devices[n]`. No device leaves RESUMING before
+ * all bytes are in and the file proved whole; with `then: 'running'` all reach RUNNING_P2P before the first runs. A
+ * failure of one resets all.
+ *
+ * Throws what {@link load} throws, and `no-peer-state` for devices that cannot be stopped or run together safely. The facts
+ * tell of the device that failed, and of all in `devices`.
+ */
+export async function loadGroup(
+  devices: readonly OpenDevice[],
   prepared: LoadableInput,
-  options: LoadOptions,
-  goal: number,
-  trail: Trail,
-): Promise<void> {
-  await transition(device, State.RESUMING, 'reset', trail);
-  try {
-    await feed(device, prepared, options);
-    await prepared.reader.finish();
-  } catch (error) {
-    throw await aborted(device, prepared, error, trail);
-  }
-  // The driver's own check, where it has one, is in this request.
-  await transition(device, State.STOP, 'reset', trail, verdict);
-  if (goal === State.RUNNING) await transition(device, State.RUNNING, 'none', trail);
-  await confirm(device, goal);
+  options: LoadOptions = {},
+): Promise<LoadGroupReport> {
+  refuseOtherCount(prepared, devices.length);
+  return new Load(devices, prepared, options).run();
 }
 
-async function ready(device: OpenDevice, options: LoadOptions, trail: Trail): ReturnType<typeof settle> {
-  try {
-    await device.migration();
-    return await settle(device, options, trail);
-  } catch (error) {
-    throw await requestFailed(device, error);
-  }
-}
-
-/** Moves all frames into the data fd. */
-async function feed(device: OpenDevice, prepared: LoadableInput, options: LoadOptions): Promise<void> {
-  const { reader, bytes: expected } = prepared;
-  const { signal, onProgress } = options;
-  const fd = device.dataFd as NativeDataFd;
-  await device.transferring(() =>
-    reader.data({
-      signal,
-      onBytes:
-        onProgress &&
-        ((bytes) => onProgress({ bytes: reader.scanner.counter.bytes + bytes, expected, phase: 'RESUMING' })),
-      sink: () => ({ kind: 'data-fd', fd }),
-      // One run: a small state then reaches the driver in one write (K-7 c).
-      split: false,
-    }),
-  );
-}
-
-/** How drivers refuse bytes in write() and at RESUMING → STOP (uAPI §3, §4). Everything else is trouble, not a verdict. */
-const VERDICTS: Readonly<Record<string, NonNullable<ReturnType<Verdict>>>> = {
-  EFAULT: rejects('the bytes do not fit this device: its driver checks model, version or size first'),
-  EINVAL: rejects('the driver says that the state is incomplete or not for this device'),
-  ENODEV: rejects('the driver says that the state comes from another kind of device, or the device is gone'),
-  // Node's name for EOPNOTSUPP.
-  ENOTSUP: rejects('the stream has a mandatory part that this driver does not know'),
-  ENOMEM: tooLarge('the state is larger than the device takes, or the kernel has no memory'),
-  ENOSPC: tooLarge('the state is larger than the device takes'),
-};
-
-const verdict: Verdict = (errno) => VERDICTS[errno];
-
-function rejects(says: string): NonNullable<ReturnType<Verdict>> {
-  const remedy =
-    'Use a target of the same model, configuration and driver version as the source (vfio-migrate inspect shows it).';
-  return { code: 'state-rejected', says, remedy };
-}
-
-function tooLarge(says: string): NonNullable<ReturnType<Verdict>> {
-  const remedy =
-    'Use a target of the same configuration as the source; see the kernel log if memory is short.';
-  return { code: 'state-too-large', says, remedy };
-}
-
-/** Resets the device after a failure in RESUMING, and says what that left. */
-async function aborted(
-  device: OpenDevice,
-  { reader }: LoadableInput,
-  error: unknown,
-  trail: Trail,
-): Promise<unknown> {
-  const after = await recover(device, 'reset', trail);
-  const { address } = device.facts;
-  if (error instanceof VfioMigrateError) {
-    const remedy = error.facts.remedy ?? after.remedy;
-    return new VfioMigrateError(error.code, `${address}: ${error.message}`, {
-      ...error.facts,
-      device: address,
-      ...after,
-      remedy,
-      cause: error,
-    });
-  }
-  const errno = errnoInfo(error);
-  const code = (error as { code?: string }).code;
-  if (errno === undefined && code !== 'ERR_STALLED') return error;
-  const row = errno === undefined ? undefined : VERDICTS[errno.code];
-  const moved = reader.scanner.counter.bytes + ((error as { bytes?: bigint }).bytes ?? 0n);
-  const why = row?.says ?? (errno === undefined ? 'the driver takes no more bytes' : errno.code);
-  return new VfioMigrateError(
-    row?.code ?? 'write-failed',
-    `${address}: writing the state failed after ${moved} bytes: ${why}`,
+/** Refuses an input that does not hold the states of exactly so many devices, with `usage`. */
+export function refuseOtherCount({ reader, source }: LoadableInput, count: number): void {
+  const streams = source.devices.length;
+  if (streams === count) return;
+  const file = reader.input.name;
+  const of = (n: number) => `${n} device${n === 1 ? '' : 's'}`;
+  throw new VfioMigrateError(
+    'usage',
+    `${file} holds the state of ${of(streams)}, and ${of(count)} ${count === 1 ? 'is' : 'are'} named`,
     {
-      device: address,
-      ...(errno === undefined ? {} : { errno }),
-      ...after,
-      ...(row && { remedy: row.remedy }),
-      cause: error,
+      file,
+      remedy:
+        'Name a device for each (vfio-migrate inspect lists them), or extract the stream that is wanted and pack it into a file of its own.',
     },
   );
 }
 
-/** The driver took the state; the device must stand where it was asked to. */
-async function confirm(device: OpenDevice, goal: number): Promise<void> {
-  const after = await elsewhere(device, goal);
-  if (after === null) return;
-  const { address } = device.facts;
-  throw new VfioMigrateError(
-    'transition-failed',
-    `${address}: the driver took the state, but the device is in ${after.stateAfter}, not in ${stateName(goal)}`,
-    { device: address, ...after },
-  );
-}
+class Load {
+  readonly #targets: readonly LoadTarget[];
+  readonly #prepared: LoadableInput;
+  readonly #options: LoadOptions;
+  readonly #group: GroupSignal;
+  readonly #guard: OwnerGuard;
+  readonly #outcome: GroupOutcome;
+  #alone: LoadTarget | null = null;
+  #feeds: readonly Feed[] = [];
 
-/** What a person should know before trusting the result: the source does not look like the target. */
-function differences({ facts }: OpenDevice, source: SourceDocument): string[] {
-  const from = source.devices[0];
-  if (from === undefined || from.driver === null || facts.driver === null || from.driver === facts.driver)
-    return [];
-  return [`the state comes from driver ${from.driver}, this device has ${facts.driver}`];
+  constructor(devices: readonly OpenDevice[], prepared: LoadableInput, options: LoadOptions) {
+    this.#targets = devices.map((device, stream) => new LoadTarget(device, stream, options));
+    this.#prepared = prepared;
+    this.#options = options;
+    this.#group = new GroupSignal(options.signal);
+    this.#guard = new OwnerGuard(devices, options);
+    this.#outcome = new GroupOutcome(devices);
+  }
+
+  async run(): Promise<LoadGroupReport> {
+    const started = process.hrtime.bigint();
+    this.#group.throwIfInterrupted();
+    for (const { device } of this.#targets) refuseDiscard(device, 'takes another state', this.#options);
+    await this.#ready();
+    try {
+      this.#feeds = await feedsOf(this.#prepared, this.#targets);
+      await this.#guard.pause();
+      await this.#fill();
+      await this.#start();
+    } catch (error) {
+      // What was loaded is lost, and so is what the owner had: nothing for it to go on with.
+      throw await this.#guard.unwound(error, null);
+    } finally {
+      for (const feed of this.#feeds) feed.close();
+    }
+    if (this.#options.then === 'running') await this.#guard.resume();
+    return this.#report(process.hrtime.bigint() - started);
+  }
+
+  /** Every device can take part, and all of them together, before the first is changed. */
+  async #ready(): Promise<void> {
+    try {
+      await this.#group.together(this.#targets, (target) => target.prepare(this.#options));
+    } catch (error) {
+      throw error instanceof MemberFailure ? error.error : error;
+    }
+    const { alone } = inStep(this.#targets, this.#options.noP2pBetween === true);
+    this.#alone = alone === null ? null : this.#targets[alone]!;
+  }
+
+  /** From the first request to the drivers' verdicts. */
+  async #fill(): Promise<void> {
+    const group = this.#group;
+    const targets = this.#targets;
+    try {
+      await this.#quiet();
+      await group.together(targets, async (target) => {
+        if (target !== this.#alone) await target.enter(State.RESUMING);
+      });
+      await group.together(this.#feeds, (feed) => feed.run(group.signal, this.#progress()));
+      // The driver's own check, where it has one, is in this request.
+      await group.together(targets, (target) => target.enter(State.STOP, verdict));
+    } catch (error) {
+      throw await this.#aborted(error);
+    }
+  }
+
+  /** All that run wait in their P2P states before the first is stopped; the one without is stopped before them. */
+  async #quiet(): Promise<void> {
+    if (this.#targets.length === 1) return;
+    await this.#group.together(this.#targets, async (target) => {
+      if (target.quiet !== null) await target.enter(target.quiet);
+    });
+    if (this.#alone === null) return;
+    await this.#group.together([this.#alone], (target) => target.enter(State.RESUMING));
+  }
+
+  /** RUNNING, where it is asked for. The state is in the device by now: where one is alone, a failure loses nothing. */
+  async #start(): Promise<void> {
+    try {
+      if (this.#options.then === 'running') {
+        let failed: MemberFailure | null = null;
+        await goHome(this.#targets, this.#alone, async (target, to) => {
+          if (failed !== null) return;
+          await target.enter(to).catch((error: unknown) => {
+            failed ??= new MemberFailure(target, error);
+          });
+        });
+        if (failed !== null) throw failed;
+      }
+      await this.#group.together(this.#targets, (target) => target.confirm());
+    } catch (error) {
+      if (this.#targets.length === 1 && error instanceof MemberFailure) throw error.error;
+      throw await this.#aborted(error);
+    }
+  }
+
+  #progress(): (() => void) | undefined {
+    const { onProgress } = this.#options;
+    if (onProgress === undefined) return undefined;
+    const { bytes: expected } = this.#prepared;
+    return () =>
+      onProgress({
+        bytes: this.#feeds.reduce((sum, feed) => sum + feed.bytes, 0n),
+        expected,
+        phase: stateName(State.RESUMING),
+      });
+  }
+
+  /** Resets all devices after a failure, and says what that left. */
+  async #aborted(failure: unknown): Promise<unknown> {
+    const after = await Promise.all(
+      this.#targets.map(async ({ device }): Promise<Aftermath> => (await tryReset(device)).after),
+    );
+    if (!(failure instanceof MemberFailure)) return this.#outcome.error(failure, 0, after);
+    const { member, error } = failure;
+    if (member instanceof LoadTarget) return this.#outcome.error(error, member.stream, after);
+    const feed = member as Feed;
+    return this.#outcome.error(feed.explain(error), feed.current.stream, after);
+  }
+
+  #report(ns: bigint): LoadGroupReport {
+    const { reader, source, verified } = this.#prepared;
+    const devices = this.#targets.map((target): LoadedDevice => {
+      const feed = this.#feeds.find(({ targets }) => targets.includes(target))!;
+      return {
+        device: target.device.facts.address,
+        stateFound: stateName(target.found),
+        stateAfter: stateName(target.home),
+        bytes: feed.bytesOf(target),
+        arcs: target.trail.arcs,
+      };
+    });
+    const { mock } = this.#targets[0]!.device.host;
+    const about = (target: LoadTarget, notes: readonly string[]) =>
+      notes.map((note) => this.#outcome.about(target.device, note));
+    return {
+      ...(mock === undefined ? {} : { mock }),
+      input: reader.input.name,
+      verified,
+      source,
+      devices,
+      bytes: devices.reduce((sum, { bytes }) => sum + bytes, 0n),
+      ns,
+      notes: [
+        ...this.#targets.flatMap((target) => about(target, target.notes)),
+        ...this.#guard.left,
+        ...this.#targets.flatMap((target) => about(target, target.differences(source))),
+        ...skipped(this.#feeds[0]!.reader),
+      ],
+    };
+  }
 }
 
 function skipped({ skipped: sections }: StateFileReader): string[] {

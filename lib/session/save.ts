@@ -120,7 +120,7 @@ export async function save(
  * first is stopped, and RUNNING_P2P before the first runs again; in between, each goes at its own speed. A failure of
  * one brings all back.
  *
- * Throws what {@link save} throws, and `no-p2p` for devices that cannot be stopped together safely. The facts tell of
+ * Throws what {@link save} throws, and `no-peer-state` for devices that cannot be stopped together safely. The facts tell of
  * the device that failed, and of all in `devices`.
  */
 export async function saveGroup(

@@ -28,6 +28,8 @@ export interface ArcRecord {
 
 /** A request that takes long. It cannot be cancelled: the kernel finishes an arc before the ioctl returns (K-4). */
 export interface SlowArc {
+  /** Canonical address. */
+  readonly device: string;
   readonly from: string;
   readonly to: string;
   readonly elapsedMs: number;
@@ -81,7 +83,10 @@ async function request(device: OpenDevice, from: number, to: number, trail: Trai
   const arc = { from: stateName(from), to: stateName(to) };
   const started = process.hrtime.bigint();
   const elapsedMs = () => Number((process.hrtime.bigint() - started) / 1_000_000n);
-  const watch = setInterval(() => trail.onSlowArc?.({ ...arc, elapsedMs: elapsedMs() }), SLOW_ARC_MS);
+  const watch = setInterval(
+    () => trail.onSlowArc?.({ device: device.facts.address, ...arc, elapsedMs: elapsedMs() }),
+    SLOW_ARC_MS,
+  );
   let error: unknown = null;
   try {
     const { flags } = await device.migration();

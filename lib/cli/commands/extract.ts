@@ -3,13 +3,16 @@ import { extract } from '../../session/extract.ts';
 import { type CommandContext, type CommandResult, text } from '../context.ts';
 import { fileOptions, withOutput } from '../files.ts';
 import { duration, exactSize, keyValues } from '../format.ts';
+import { streamOption } from '../streams.ts';
 
 export async function run(context: CommandContext): Promise<CommandResult> {
   const phase = text(context.options, 'phase');
+  const stream = streamOption(context.options);
   const report = await withOutput(context, (output) =>
     extract(context.args.file as string, output, {
       ...fileOptions(context),
       ...(phase === undefined ? {} : { phase }),
+      ...(stream === undefined ? {} : { stream }),
     }),
   );
   return {

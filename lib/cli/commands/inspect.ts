@@ -26,19 +26,26 @@ function rows({ file, bytes, version, checked, source, sections, streams, digest
     ['mode', source.mode],
     ['source kernel', `${host.kernel} ${host.machine}, ${host.byteOrder}-endian`],
     ['source mock', source.mock],
-    ...source.devices.flatMap((device, stream) => deviceRows(device, streams[stream], digests?.[stream])),
+    ...source.devices.flatMap((device, stream) =>
+      deviceRows(device, stream, source.devices.length > 1, streams[stream], digests?.[stream]),
+    ),
     ['sections', sections.map(sectionLine)],
   ];
 }
 
 function deviceRows(
   device: SourceDevice,
+  stream: number,
+  several: boolean,
   totals: StreamTotals | undefined,
   digest: StreamDigest | undefined,
 ): Row[] {
   const { migration, ids } = device;
   return [
-    ['device', `${device.address}${device.driver === null ? '' : `, driver ${device.driver}`}`],
+    [
+      'device',
+      `${several ? `stream ${stream}: ` : ''}${device.address}${device.driver === null ? '' : `, driver ${device.driver}`}`,
+    ],
     ['ids', ids === null ? null : `${ids.vendor}:${ids.device} rev ${ids.revision ?? 'unknown'}`],
     ['mdev type', device.mdevType],
     ['model', device.model],

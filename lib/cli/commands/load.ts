@@ -1,4 +1,4 @@
-/** `vfio-migrate load -i FILE DEV` */
+/** `vfio-migrate load -i FILE DEV…` */
 
 import { describeDevice } from '../../describe/index.ts';
 import type { DeviceFacts, OpenDevice } from '../../device/types.ts';
@@ -6,9 +6,10 @@ import { VfioMigrateError } from '../../protocol/errors.ts';
 import { checkLoad, type LoadCheck, sourceSubject } from '../../session/compat.ts';
 import {
   type LoadableInput,
+  type LoadedDevice,
+  type LoadGroupReport,
   type LoadOptions,
-  type LoadReport,
-  load,
+  loadGroup,
   prepareLoad,
 } from '../../session/load.ts';
 import { refusePfInUse, sessionWarnings } from '../../session/session.ts';
@@ -16,31 +17,49 @@ import { openInput } from '../../transport/index.ts';
 import { verdictText } from '../answers.ts';
 import { type CommandContext, type CommandResult, text } from '../context.ts';
 import { sidecarsOf } from '../describing.ts';
-import { afterClosing, type Found, findDevice, sessionOptions, withDevice } from '../devices.ts';
+import { afterClosing, type Found, findDevices, sessionOptions, withDevices } from '../devices.ts';
 import { fileOptions } from '../files.ts';
-import { arcRows, duration, exactSize, keyValues, rate } from '../format.ts';
+import { arcRows, duration, exactSize, keyValues, rate, type Value } from '../format.ts';
 import { type Keeper, keeperOf } from '../keep.ts';
 import { overridesOf } from '../policy.ts';
+import { streamsOf, targetOf } from '../streams.ts';
 
 export async function run(context: CommandContext): Promise<CommandResult> {
   const { options, signal } = context;
   const then = (text(options, 'then') ?? 'stop') as NonNullable<LoadOptions['then']>;
-  const found = await findDevice(context);
-  refusePfInUse(found.facts);
-  const keeper = await keeperOf(context, found.host);
-  if (then === 'running' && keeper === null) refuseRunningForNobody(found.facts);
-  const warnings = keeper === null ? sessionWarnings(found.facts, 'load') : [];
+  const named = context.operands.map(targetOf);
+  const found = await findDevices(
+    context,
+    named.map(({ device }) => device),
+  );
+  for (const { facts } of found) refusePfInUse(facts);
+  const keeper = await keeperFor(context, found);
+  if (then === 'running' && keeper === null) for (const { facts } of found) refuseRunningForNobody(facts);
+  const warnings = keeper === null ? found.flatMap(({ facts }) => sessionWarnings(facts, 'load')) : [];
   const input = await openInput(text(options, 'input') as string, { signal });
   try {
-    // Before the device is opened: a file that is not whole is no reason to reset it.
+    // Before a device is opened: a file that is not whole is no reason to reset it.
     const prepared = await prepareLoad(input, fileOptions(context, 'verify'));
-    const checked = await compare(context, found, prepared);
-    const result = await withDevice(context, found, warnings, async (device) => {
-      const loaded = await load(device, prepared, { ...sessionOptions(context, 'load'), then });
-      const report = { ...loaded, notes: [...checked.notes, ...loaded.notes] };
-      const text = summary(report, checked, keeper?.says ?? afterClosing(found.facts));
-      if (keeper !== null) await pass(context, keeper, device, report, text);
-      return { document: { ...report, compatibility: checked.report, warnings }, text };
+    const order = streamsOf(prepared, named);
+    const targets = order.map((i) => found[i]!);
+    const checked: LoadCheck[] = [];
+    for (const [stream, target] of targets.entries())
+      checked.push(await compare(context, target, prepared, stream));
+    const result = await withDevices(context, targets, warnings, async (devices) => {
+      const loaded = await loadGroup(devices, prepared, {
+        ...sessionOptions(context, 'load'),
+        then,
+        noP2pBetween: options.p2pBetween === false,
+      });
+      const notes = checked.flatMap((check, i) => aboutEach(loaded, i, check.notes));
+      const report = { ...loaded, notes: [...notes, ...loaded.notes] };
+      const text = summary(
+        report,
+        checked,
+        targets.map(({ facts }) => keeper?.says ?? afterClosing(facts)),
+      );
+      if (keeper !== null) await pass(context, keeper, devices[0]!, report.devices[0]!, text);
+      return { document: { ...documentOf(report, checked), warnings }, text };
     }).catch((error: unknown) => {
       throw withReport(error, checked);
     });
@@ -53,12 +72,39 @@ export async function run(context: CommandContext): Promise<CommandResult> {
   }
 }
 
+/** Who keeps the device. A descriptor, a socket and a command line are for one: several are loaded and let go. */
+async function keeperFor(context: CommandContext, found: readonly Found[]): Promise<Keeper | null> {
+  const keeper = await keeperOf(context, found[0]!.host);
+  if (keeper === null || found.length === 1) return keeper;
+  await keeper.close();
+  throw new VfioMigrateError(
+    'usage',
+    '--exec, --hand-over and --hold keep one device, and several are named',
+    {
+      remedy: 'Use the library (loadGroup), which leaves the open devices to the program that called it.',
+    },
+  );
+}
+
+function aboutEach({ devices }: LoadGroupReport, stream: number, notes: readonly string[]): string[] {
+  return devices.length === 1 ? [...notes] : notes.map((note) => `${devices[stream]!.device}: ${note}`);
+}
+
+/** One device stands at the top, several are a list: a program that knows of one needs not look for a list. */
+function documentOf(
+  { devices, ...report }: LoadGroupReport,
+  checked: readonly LoadCheck[],
+): Record<string, unknown> {
+  const each = devices.map((device, i) => ({ ...device, compatibility: checked[i]!.report }));
+  return each.length === 1 ? { ...each[0], ...report } : { ...report, devices: each };
+}
+
 /** The loaded device goes to whoever keeps it. A failure here loses what was loaded, where closing resets. */
 async function pass(
   { messages }: CommandContext,
   keeper: Keeper,
   device: OpenDevice,
-  report: LoadReport,
+  report: LoadedDevice,
   text: readonly string[],
 ): Promise<void> {
   if (keeper.takesOutput) for (const line of text) messages.say(line);
@@ -81,10 +127,11 @@ async function compare(
   context: CommandContext,
   { host, facts }: Found,
   prepared: LoadableInput,
+  stream: number,
 ): Promise<LoadCheck> {
   const { subject } = await describeDevice(host, facts, { sidecars: await sidecarsOf(context, host) });
   const input = prepared.reader.input.name;
-  const source = sourceSubject(prepared.source, input);
+  const source = sourceSubject(prepared.source, input, stream);
   return checkLoad(
     source,
     subject,
@@ -94,10 +141,10 @@ async function compare(
 }
 
 /** When the kernel refuses all the same, what was overridden stays on record beside its errno (AC-EARLY-3). */
-function withReport(error: unknown, { report }: LoadCheck): unknown {
-  const overridden = (report.overrides as readonly unknown[]).length > 0;
-  if (!(error instanceof VfioMigrateError) || !overridden) return error;
-  return new VfioMigrateError(error.code, error.message, { ...error.facts, report });
+function withReport(error: unknown, checked: readonly LoadCheck[]): unknown {
+  const overridden = checked.find(({ report }) => (report.overrides as readonly unknown[]).length > 0);
+  if (!(error instanceof VfioMigrateError) || overridden === undefined) return error;
+  return new VfioMigrateError(error.code, error.message, { ...error.facts, report: overridden.report });
 }
 
 /** RUNNING is for a device that somebody keeps. Where closing resets, or may, nobody would have the running device. */
@@ -115,22 +162,34 @@ function refuseRunningForNobody(facts: DeviceFacts): void {
   );
 }
 
-const VERIFIED: Readonly<Record<LoadReport['verified'], string>> = {
+const VERIFIED: Readonly<Record<LoadGroupReport['verified'], string>> = {
   before: 'as a whole, before the device was opened',
   'on-the-way': 'frame by frame, and the end before the device left RESUMING',
 };
 
-function summary(report: LoadReport, { result }: LoadCheck, afterwards: string): string[] {
-  const { device, input, bytes, ns, arcs, notes, stateFound, stateAfter, verified } = report;
+function summary(
+  report: LoadGroupReport,
+  checked: readonly LoadCheck[],
+  afterwards: readonly string[],
+): string[] {
+  const { devices, input, bytes, ns, notes, verified } = report;
   const speed = rate(bytes, ns);
+  const several = devices.length > 1;
+  const end = ({ arcs, stateFound, stateAfter }: LoadedDevice, i: number): (readonly [string, Value])[] => [
+    ['requests', arcRows(arcs)],
+    ['device state', `found ${stateFound}, left ${stateAfter}${afterwards[i]}`],
+  ];
   return keyValues([
-    ['loaded', `${input} into ${device}`],
+    ['loaded', `${input} into ${several ? `${devices.length} devices` : devices[0]!.device}`],
     ['driver bytes', exactSize(bytes)],
     ['verified', VERIFIED[verified]],
-    ['compatible', verdictText(result)],
+    ...devices.flatMap((device, i): (readonly [string, Value])[] => [
+      ['device', several ? `${device.device} from stream ${i}, ${exactSize(device.bytes)}` : null],
+      ['compatible', verdictText(checked[i]!.result)],
+      ...(several ? end(device, i) : []),
+    ]),
     ['time', `${duration(ns)}${speed === null ? '' : `, ${speed}`}`],
-    ['requests', arcRows(arcs)],
-    ['device state', `found ${stateFound}, left ${stateAfter}${afterwards}`],
+    ...(several ? [] : end(devices[0]!, 0)),
     ['note', notes],
   ]);
 }

@@ -1,36 +1,44 @@
-/** `vfio-migrate save DEV -o FILE` */
+/** `vfio-migrate save DEV… -o FILE` */
 
 import { describeDevice } from '../../describe/index.ts';
 import type { DeviceFacts } from '../../device/types.ts';
 import { type Identity, identityOf, withoutOrigins } from '../../session/compat.ts';
-import { type SaveReport, save } from '../../session/save.ts';
+import { type SavedDevice, type SaveGroupReport, saveGroup } from '../../session/save.ts';
 import { refusePfInUse, sessionWarnings } from '../../session/session.ts';
 import { type CommandContext, type CommandResult, flag } from '../context.ts';
 import { sidecarsOf } from '../describing.ts';
-import { afterClosing, type Found, findDevice, sessionOptions, withDevice } from '../devices.ts';
+import { afterClosing, type Found, findDevices, sessionOptions, withDevices } from '../devices.ts';
 import { withOutput } from '../files.ts';
-import { arcRows, duration, exactSize, keyValues, rate } from '../format.ts';
+import { arcRows, duration, exactSize, keyValues, rate, type Value } from '../format.ts';
 import { precopyOptions, precopyText } from '../live.ts';
 
 export async function run(context: CommandContext): Promise<CommandResult> {
   const { options } = context;
-  const found = await findDevice(context);
-  refusePfInUse(found.facts);
-  const warnings = sessionWarnings(found.facts, 'save');
-  const identity = await identify(context, found);
+  const found = await findDevices(context, context.operands);
+  for (const { facts } of found) refusePfInUse(facts);
+  const warnings = found.flatMap(({ facts }) => sessionWarnings(facts, 'save'));
+  const identities: Identity[] = [];
+  for (const each of found) identities.push(await identify(context, each));
   // The output before the device: opening that may reset it, and a name that is taken is no reason to.
   const report = await withOutput(context, (output) =>
-    withDevice(context, found, warnings, (device) =>
-      save(device, output, {
+    withDevices(context, found, warnings, (devices) =>
+      saveGroup(devices, output, {
         ...sessionOptions(context, 'save'),
         move: flag(options, 'move'),
         ...precopyOptions(context),
-        identity,
+        noP2pBetween: options.p2pBetween === false,
+        identities,
         ...(options.digest === 'sha256' ? { digest: 'sha256' } : {}),
       }),
     ),
   );
-  return { document: { ...report, warnings }, text: summary(report, found.facts) };
+  return {
+    document: { ...documentOf(report), warnings },
+    text: summary(
+      report,
+      found.map(({ facts }) => facts),
+    ),
+  };
 }
 
 /** What the device is, before it is opened. A fault in its metadata is no reason not to save it. */
@@ -43,23 +51,43 @@ async function identify(context: CommandContext, { host, facts }: Found): Promis
   return identityOf(context.options.origin === false ? withoutOrigins(document) : document);
 }
 
-function summary(report: SaveReport, facts: DeviceFacts): string[] {
-  const { device, output, bytes, fileBytes, ns, phases, arcs, notes } = report;
+/** One device stands at the top, several are a list: a program that knows of one needs not look for a list. */
+function documentOf({ devices, ...report }: SaveGroupReport): Record<string, unknown> {
+  return devices.length === 1 ? { ...devices[0], ...report } : { ...report, devices };
+}
+
+function summary(report: SaveGroupReport, facts: readonly DeviceFacts[]): string[] {
+  const { devices, output, bytes, fileBytes, ns, notes } = report;
   const speed = rate(bytes, ns);
+  const several = devices.length > 1;
   return keyValues([
-    ['saved', `${device} to ${output}`],
-    ['driver bytes', exactSize(bytes)],
-    ['phases', phases.map((phase) => `${phase.phase} ${exactSize(phase.bytes)}, ${duration(phase.ns)}`)],
-    ['pre-copy', precopyText(report.precopy)],
+    ['saved', `${several ? `${devices.length} devices` : devices[0]!.device} to ${output}`],
+    ...devices.flatMap((device, i) => [
+      ['device', several ? `${device.device}, stream ${i}` : null] as const,
+      ['driver bytes', exactSize(device.bytes)] as const,
+      [
+        'phases',
+        device.phases.map((phase) => `${phase.phase} ${exactSize(phase.bytes)}, ${duration(phase.ns)}`),
+      ] as const,
+      ['pre-copy', precopyText(device.precopy)] as const,
+      ...(several ? deviceEnd(report, device, facts[i]!) : []),
+    ]),
     ['file', exactSize(fileBytes)],
     ['time', `${duration(ns)}${speed === null ? '' : `, ${speed}`}`],
-    ['requests', arcRows(arcs)],
-    ['device state', `${stateLine(report)}${afterClosing(facts)}`],
+    ...(several ? [] : deviceEnd(report, devices[0]!, facts[0]!)),
     ['note', notes],
   ]);
 }
 
-function stateLine({ mode, stateFound, stateAfter }: SaveReport): string {
+function deviceEnd(
+  { mode }: SaveGroupReport,
+  { arcs, stateFound, stateAfter }: SavedDevice,
+  facts: DeviceFacts,
+): (readonly [string, Value])[] {
   const line = `found ${stateFound}, left ${stateAfter}`;
-  return mode === 'move' ? `${line}: it must be closed or reset, never run` : line;
+  const moved = mode === 'move' ? ': it must be closed or reset, never run' : '';
+  return [
+    ['requests', arcRows(arcs)],
+    ['device state', `${line}${moved}${afterClosing(facts)}`],
+  ];
 }

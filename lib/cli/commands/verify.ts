@@ -6,13 +6,21 @@ import { count, duration, exactSize, keyValues, rate } from '../format.ts';
 
 export async function run(context: CommandContext): Promise<CommandResult> {
   const report = await verify(context.args.file as string, fileOptions(context));
-  const { file, bytes, data, crc32c, digest, skipped, ns } = report;
+  const { file, bytes, data, source, streams, crc32c, digest, skipped, ns } = report;
   const speed = rate(bytes, ns);
   return {
     document: { ...report },
     text: keyValues([
       ['whole', `${file}, ${exactSize(bytes)}`],
       ['driver bytes', `${exactSize(data.bytes)} in ${count(data.frames, 'frame')}`],
+      [
+        'streams',
+        streams.length === 1
+          ? null
+          : streams.map(
+              ({ stream, bytes }) => `${stream}: ${source.devices[stream]!.address}, ${exactSize(bytes)}`,
+            ),
+      ],
       ['CRC32C', crc32c],
       ['digest', DIGEST[digest]],
       ['skipped', skipped.map((type) => `unknown section ${type.trim()}`)],
