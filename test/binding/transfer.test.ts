@@ -167,3 +167,89 @@ test('the descriptor is given back when it ends, not when the object is collecte
   expect(openFds()).toEqual(before);
   expect(transfer.progress()).toBe(1n);
 });
+
+test('several write their frames into one file, each whole; each stream is read by itself, past the others', async () => {
+  const parts = [1, 700_000, 2_500_000, 64].map((size) => randomBytes(size));
+  const before = Buffer.from('before');
+  const fd = file('shared');
+  const output = binding.createFrameOutput(binding.crc32c(before));
+  const written = await Promise.all(
+    parts.map(
+      (bytes, stream) =>
+        binding.startTransfer(
+          spec({
+            source: { kind: 'raw', fd: file(`raw-${stream}`, bytes) },
+            sink: { kind: 'frames', fd, output },
+            stream,
+            phase: 3,
+            frameSize: 10_000,
+          }),
+        ).result,
+    ),
+  );
+  const container = readFileSync(join(root, 'shared'));
+  const frames = written.reduce((sum, result) => sum + result.frames, 0n);
+  expect(output.bytes()).toBe(BigInt(container.length));
+  expect(container).toHaveLength(parts.reduce((sum, { length }) => sum + length, 0) + 40 * Number(frames));
+  expect(output.crc()).toBe(binding.crc32c(container, binding.crc32c(before)));
+
+  for (const [stream, bytes] of parts.entries()) {
+    const from = openSync(join(root, 'shared'), 'r');
+    open.push(from);
+    const read = await binding.startTransfer(
+      spec({
+        source: { kind: 'frames', fd: from, hop: true },
+        sink: { kind: 'raw', fd: file(`back-${stream}`) },
+        stream,
+      }),
+    ).result;
+    expect(read).toMatchObject({
+      end: 'zero',
+      bytes: BigInt(bytes.length),
+      frames: written[stream]!.frames,
+      hoppedFrames: frames - written[stream]!.frames,
+    });
+    expect(read.crc).toBe(binding.crc32c(container));
+    expect(readFileSync(join(root, `back-${stream}`)).equals(bytes)).toBe(true);
+  }
+});
+
+test('a writer that waits for its turn can be cancelled, and what follows half a frame is not written', async () => {
+  using pipe = new Fifo();
+  {
+    const output = binding.createFrameOutput(0);
+    const start = (stream: number) =>
+      binding.startTransfer(
+        spec({
+          source: { kind: 'raw', fd: file(`zeros-${stream}`, new Uint8Array(8 << 20)) },
+          sink: { kind: 'frames', fd: pipe.fd, output },
+          stream,
+          phase: 3,
+        }),
+      );
+    // Nobody reads: one of them is stuck in its write, the other waits for the turn.
+    const transfers = [start(0), start(1)];
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    const stuck = transfers[0]!.progress() > 0n ? 0 : 1;
+    transfers[1 - stuck]!.cancel();
+    await expect(transfers[1 - stuck]!.result).rejects.toMatchObject({ code: 'ERR_CANCELED' });
+    const third = start(2);
+    transfers[stuck]!.cancel();
+    await expect(transfers[stuck]!.result).rejects.toMatchObject({ code: 'ERR_CANCELED' });
+    await expect(third.result).rejects.toMatchObject({ code: 'ERR_CANCELED', bytes: 0n });
+  }
+});
+
+test('an output is for frames, and is one of ours', () => {
+  const raw = { kind: 'raw', fd: 0 } as const;
+  const output = binding.createFrameOutput(0);
+  for (const sink of [
+    { kind: 'frames', fd: 1, output: {} },
+    { kind: 'raw', fd: 1, output },
+  ]) {
+    expect(() => binding.startTransfer(spec({ source: raw, sink: sink as never, phase: 3 }))).toThrow(
+      TypeError,
+    );
+  }
+  expect(() => binding.createFrameOutput(-1)).toThrow(RangeError);
+});

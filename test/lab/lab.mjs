@@ -151,6 +151,19 @@ export function watchDriver(uuid) {
   };
 }
 
+/** The changes of state of several devices from here on, in the order in which the driver made them. */
+export function watchSteps(uuids) {
+  const before = driverLog().length;
+  return () =>
+    driverLog()
+      .slice(before)
+      .flatMap((line) => {
+        const uuid = uuids.find((each) => line.startsWith(`mtty ${each}: `));
+        const [, from, to] = line.match(/mtty_step_state: (\d+) -> (\d+)/) ?? [];
+        return uuid === undefined || from === undefined ? [] : [{ uuid, step: `${from}>${to}` }];
+      });
+}
+
 /** Waits until `look` gives true. */
 export async function until(what, look) {
   for (const giveUp = Date.now() + PATIENCE_MS; !look(); await sleep(50)) {

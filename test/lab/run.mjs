@@ -4,6 +4,7 @@
 
 import { cases } from '../suite/cases.mjs';
 import { compat } from './compat.mjs';
+import { group } from './group.mjs';
 import { context } from './lab.mjs';
 import { leftover } from './leftover.mjs';
 import { owners } from './owners.mjs';
@@ -22,6 +23,7 @@ const PARTS = Object.entries({
   leftover,
   access,
   owners,
+  group,
   transcript: transcripts,
 });
 const only = process.argv[2] ?? '';
