@@ -8,6 +8,7 @@ import {
   describeSubject,
   isUnreadable,
   listDigest,
+  type Override,
   type Policy,
   parameterList,
   type Report,
@@ -119,6 +120,28 @@ export function checkLoad(
     );
   }
   return { result, report: document, notes: notesOf(result) };
+}
+
+/**
+ * Which overrides are for which pair of a load of several devices: those that it has a finding for. An override may bring
+ * out the next finding, so this goes on until nothing is added. One that is for no pair goes to the first, whose check
+ * says so.
+ */
+export function overridesByPair(
+  pairs: readonly { readonly source: Subject; readonly target: Subject }[],
+  overrides: readonly Override[],
+): Override[][] {
+  const lists = pairs.map(({ source, target }) => {
+    const used: Override[] = [];
+    for (;;) {
+      const ids = new Set(check(source, target, { overrides: used }).findings.map(({ id }) => id));
+      const more = overrides.filter((override) => ids.has(override.id) && !used.includes(override));
+      if (more.length === 0) return used;
+      used.push(...more);
+    }
+  });
+  const unused = overrides.filter((override) => lists.every((list) => !list.includes(override)));
+  return lists.map((list, i) => (i === 0 ? [...list, ...unused] : list));
 }
 
 function notesOf(result: CheckResult): string[] {

@@ -4,6 +4,7 @@ export {
   type Identity,
   identityOf,
   type LoadCheck,
+  overridesByPair,
   sourceSubject,
   withoutOrigins,
 } from './compat.ts';

@@ -148,4 +148,23 @@ describe('refused before a device is opened', () => {
     // It was not opened: nothing has changed the state that it stands in.
     expect(refused.stateAfter).toBeUndefined();
   });
+
+  it('unless it is overridden, for the pair that it is about: then the kernel refuses, and all are reset', () => {
+    json('save', A, ONE_PORT, '-o', guest);
+    const overrides = ['value-not-allowed:ports', 'param-fixed:ports'].flatMap((id) => [
+      '--override',
+      `${id}=a test`,
+    ]);
+    const load = ['load', '-i', guest, `0=${OTHER}`, `1=${ONE_PORT}`];
+    expect(error(10, ...load, ...overrides)).toMatchObject({
+      code: 'state-too-large',
+      device: `mdev:${OTHER}`,
+      report: { overrides: [{ id: expect.any(String) }, { id: expect.any(String) }] },
+      devices: [
+        { device: `mdev:${OTHER}`, stateAfter: 'RUNNING', recovery: 'reset' },
+        { device: `mdev:${ONE_PORT}`, stateAfter: 'RUNNING', recovery: 'reset' },
+      ],
+    });
+    expect(error(2, ...load, ...overrides, '--override', 'nothing:x=a test').message).toContain('nothing:x');
+  });
 });

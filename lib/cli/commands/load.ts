@@ -1,9 +1,10 @@
 /** `vfio-migrate load -i FILE DEV…` */
 
+import type { Subject } from '../../compat/index.ts';
 import { describeDevice } from '../../describe/index.ts';
 import type { DeviceFacts, OpenDevice } from '../../device/types.ts';
 import { VfioMigrateError } from '../../protocol/errors.ts';
-import { checkLoad, type LoadCheck, sourceSubject } from '../../session/compat.ts';
+import { checkLoad, type LoadCheck, overridesByPair, sourceSubject } from '../../session/compat.ts';
 import {
   type LoadableInput,
   type LoadedDevice,
@@ -42,9 +43,7 @@ export async function run(context: CommandContext): Promise<CommandResult> {
     const prepared = await prepareLoad(input, fileOptions(context, 'verify'));
     const order = streamsOf(prepared, named);
     const targets = order.map((i) => found[i]!);
-    const checked: LoadCheck[] = [];
-    for (const [stream, target] of targets.entries())
-      checked.push(await compare(context, target, prepared, stream));
+    const checked = await compare(context, targets, prepared);
     const result = await withDevices(context, targets, warnings, async (devices) => {
       const loaded = await loadGroup(devices, prepared, {
         ...sessionOptions(context, 'load'),
@@ -122,21 +121,22 @@ async function pass(
   }
 }
 
-/** The state's source against this device, from descriptions alone: a refusal costs no request (R-STREAM-ID). */
+/** Each source against its device, from descriptions alone: a refusal costs no request (R-STREAM-ID). */
 async function compare(
   context: CommandContext,
-  { host, facts }: Found,
+  targets: readonly Found[],
   prepared: LoadableInput,
-  stream: number,
-): Promise<LoadCheck> {
-  const { subject } = await describeDevice(host, facts, { sidecars: await sidecarsOf(context, host) });
+): Promise<LoadCheck[]> {
   const input = prepared.reader.input.name;
-  const source = sourceSubject(prepared.source, input, stream);
-  return checkLoad(
-    source,
-    subject,
-    { input, device: facts.address },
-    { overrides: overridesOf(context.options) },
+  const pairs: { source: Subject; target: Subject }[] = [];
+  for (const [stream, { host, facts }] of targets.entries()) {
+    const { subject } = await describeDevice(host, facts, { sidecars: await sidecarsOf(context, host) });
+    pairs.push({ source: sourceSubject(prepared.source, input, stream), target: subject });
+  }
+  const asked = overridesOf(context.options);
+  const overrides = pairs.length === 1 ? [asked] : overridesByPair(pairs, asked);
+  return pairs.map(({ source, target }, i) =>
+    checkLoad(source, target, { input, device: targets[i]!.facts.address }, { overrides: overrides[i]! }),
   );
 }
 
