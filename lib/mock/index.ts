@@ -14,9 +14,10 @@ import { fileURLToPath } from 'node:url';
 import { loadBinding, mockLibraryPath } from '../binding/index.ts';
 import type { NativeMockKernel } from '../binding/types.ts';
 import { VfioMigrateError } from '../protocol/errors.ts';
+import { expandFaults } from './catalogue.ts';
 import type {
+  AnyFault,
   AttributeWrite,
-  Fault,
   MockCall,
   MockDevice,
   MockFd,
@@ -28,6 +29,15 @@ import type {
   Scenario,
 } from './types.ts';
 
+export {
+  type CatalogueEntry,
+  drawFaults,
+  type FaultGroup,
+  faultCatalogue,
+  faultRules,
+  type NamedFault,
+  parseFault,
+} from './catalogue.ts';
 export type * from './types.ts';
 
 /** `scenarios/` of the package: two directories up from here, in the sources and in the compiled form alike. */
@@ -50,7 +60,8 @@ export function scenarioNames(): string[] {
  */
 export function mockHost(scenario: string | Scenario, options: MockOptions = {}): MockHost {
   const source = read(scenario);
-  const text = options.overrides === undefined ? source.text : overridden(source, options.overrides);
+  const merged = options.overrides === undefined ? source.text : overridden(source, options.overrides);
+  const text = withRules(merged, source.label);
   return new Host(create(text, source.label, options.stateDir), nameOf(text) ?? source.label);
 }
 
@@ -124,6 +135,24 @@ function overridden(source: Source, overrides: NonNullable<MockOptions['override
     );
   }
   return toJson(merged);
+}
+
+/** The text with rules for the faults that it names. Without such it stays as it is: numbers keep all their digits. */
+function withRules(text: string, label: string): string {
+  let document: { faults?: unknown };
+  try {
+    document = JSON.parse(text) as typeof document;
+  } catch {
+    // The mock says where.
+    return text;
+  }
+  if (!Array.isArray(document?.faults)) return text;
+  if (document.faults.every((fault) => isObject(fault) && !('fault' in fault))) return text;
+  try {
+    return toJson({ ...document, faults: expandFaults(document.faults as AnyFault[]) });
+  } catch (cause) {
+    throw refused(label, (cause as Error).message, cause);
+  }
 }
 
 /** Objects are merged, everything else is replaced. */
@@ -245,8 +274,8 @@ class Host implements MockHost {
     return found;
   }
 
-  setFaults(faults: readonly Fault[]): void {
-    this.control({ op: 'set-faults', faults });
+  setFaults(faults: readonly AnyFault[]): void {
+    this.control({ op: 'set-faults', faults: expandFaults(faults) });
   }
 
   faults(): { readonly name: string; readonly matched: number; readonly fired: number }[] {

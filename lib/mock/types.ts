@@ -4,6 +4,7 @@
  */
 import type { NativeMockKernel } from '../binding/types.ts';
 import type { Host } from '../device/types.ts';
+import type { NamedFault } from './catalogue.ts';
 
 /** A whole number, or text such as `"0x7"`, `"64MiB"`. */
 export type Amount = number | bigint | string;
@@ -179,7 +180,14 @@ export interface Fault {
   readonly delay_ms?: number;
   readonly at_most?: Amount;
   readonly state?: string | number;
+  /** What happens to the bytes of a data fd; `stale`: to the request VFIO_DEVICE_RESET. */
+  readonly stream?: 'lost' | 'duplicated' | 'reordered' | 'flipped' | 'short' | 'endless' | 'stale';
+  readonly bytes?: Amount;
+  readonly seed?: Amount;
 }
+
+/** A rule, or a fault of the catalogue by its name: `'stream-lost@4096'`, `{ fault: 'stream-lost', offset: 4096 }`. */
+export type AnyFault = Fault | NamedFault | string;
 
 export interface Scenario {
   readonly $schema?: string;
@@ -202,7 +210,7 @@ export interface Scenario {
   readonly pools?: Readonly<Record<string, { readonly capacity: Amount; readonly taker?: boolean }>>;
   readonly attributes?: Readonly<Record<string, AttributeEntry>>;
   readonly mdev_types?: readonly MdevType[];
-  readonly faults?: readonly Fault[];
+  readonly faults?: readonly AnyFault[];
 }
 
 export interface MockOptions {
@@ -216,7 +224,7 @@ export interface MockOptions {
     readonly pools?: Scenario['pools'];
     readonly attributes?: Scenario['attributes'];
     readonly mdev_types?: Scenario['mdev_types'];
-    readonly faults?: readonly Fault[];
+    readonly faults?: readonly AnyFault[];
   };
 }
 
@@ -314,7 +322,7 @@ export interface MockHost extends Host {
   devices(): MockDevice[];
   device(address: string): MockDevice;
   /** Replaces all faults; their counts start again. */
-  setFaults(faults: readonly Fault[]): void;
+  setFaults(faults: readonly AnyFault[]): void;
   faults(): { readonly name: string; readonly matched: number; readonly fired: number }[];
   setKnobs(device: string, knobs: MockKnobs): void;
   /** Plays another owner that changes the state behind one's back. */

@@ -90,7 +90,7 @@ Value Faults(Mock& mock, Reader&) {
 Value SetFaults(Mock& mock, Reader& r) {
   const Value* list = r.ArrayMember("faults");
   if (list == nullptr) r.Fail("faults", "missing");
-  mock.faults.Set(ReadFaults(*list, "/faults"));
+  mock.SetFaults(ReadFaults(*list, "/faults"));
   return Value::Object();
 }
 

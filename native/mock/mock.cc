@@ -1,5 +1,7 @@
 #include "mock/mock.h"
 
+#include <algorithm>
+
 namespace vfm::mock {
 
 Mock::Mock(Scenario scenario, std::string state_directory)
@@ -18,7 +20,7 @@ Mock::Mock(Scenario scenario, std::string state_directory)
     group.devices.push_back(devices.back().get());
     group.held = group.config.held;
   }
-  faults.Set(config.faults);
+  SetFaults(config.faults);
   BuildTree(*this);
 }
 
@@ -38,6 +40,12 @@ int Mock::UnknownFeatureErrno() const {
   // 6.18, and the stable releases it was taken to; of those only 6.12.117 has been looked at.
   if (k.version.AtLeast(6, 18)) return ENOTTY;
   return k.version.major == 6 && k.version.minor == 12 && k.version.patch >= 117 ? ENOTTY : EINVAL;
+}
+
+void Mock::SetFaults(std::vector<FaultConfig> list) {
+  streams.Clear(std::any_of(list.begin(), list.end(),
+                            [](const FaultConfig& f) { return f.stream != StreamFault::None; }));
+  faults.Set(std::move(list));
 }
 
 int Mock::InstallFd(Call& call, FilePtr file, bool cloexec) {

@@ -15,6 +15,7 @@
 #include "mock/group.h"
 #include "mock/log.h"
 #include "mock/scenario.h"
+#include "mock/stream_fault.h"
 #include "mock/tree.h"
 
 namespace vfm::mock {
@@ -28,6 +29,8 @@ class Mock {
   Device* FindDevice(const std::string& address) const;
   // What devices without a feature operation of their own answer to an unknown index (uAPI §1.3 rule 5).
   int UnknownFeatureErrno() const;
+  // Replaces all faults, and forgets what the earlier ones have begun.
+  void SetFaults(std::vector<FaultConfig> list);
   // A descriptor for a new file, unless a fault has it otherwise; -EMFILE.
   int InstallFd(Call& call, FilePtr file, bool cloexec);
   // JSON in, JSON out (docs/mock.md). 0 or a negated errno; `answer` is set in both cases.
@@ -38,6 +41,7 @@ class Mock {
   FdTable fds;
   Tree tree;
   FaultTable faults;
+  StreamFaults streams;
   CallLog log;
   Attributes attributes{*this};
   std::map<uint32_t, std::unique_ptr<Group>> groups;

@@ -311,6 +311,25 @@ FileConfig ReadFile(const std::string& path, const Value& value, const std::stri
   return f;
 }
 
+void ReadStreamFault(Reader& r, FaultConfig& f) {
+  size_t word = 0;
+  if (r.Word("stream", {"lost", "duplicated", "reordered", "flipped", "short", "endless", "stale"}, word)) {
+    f.stream = static_cast<StreamFault>(word + 1);
+    bool fits = f.stream == StreamFault::Stale     ? f.call == "ioctl" && f.request == "VFIO_DEVICE_RESET"
+                : f.stream == StreamFault::Endless ? f.call == "read"
+                                                   : f.call == "read" || f.call == "write";
+    if (!fits)
+      r.Fail("stream", "is for read and write, endless for read, stale for the ioctl VFIO_DEVICE_RESET");
+    if (f.stream != StreamFault::Stale) {
+      if (!f.fd.empty() && f.fd != "data") r.Fail("stream", "only a data fd has one");
+      f.fd = "data";
+    }
+  }
+  r.Uint("bytes", f.bytes);
+  if (f.bytes == 0) r.Fail("bytes", "wanted at least 1");
+  r.Uint("seed", f.seed);
+}
+
 FaultConfig ReadFault(const Value& value, const std::string& pointer) {
   FaultConfig f;
   Reader r(value, pointer);
@@ -338,9 +357,11 @@ FaultConfig ReadFault(const Value& value, const std::string& pointer) {
   r.Small("delay_ms", f.delay_ms);
   if (r.Uint("at_most", n)) f.at_most = n;
   if (const Value* state = r.Any("state")) f.state = ReadState(*state, r.At("state"));
-  if (f.error == 0 && !f.hang && f.delay_ms == 0 && !f.at_most && !f.state)
-    throw ScenarioError(pointer + ": the fault does nothing: give errno, hang, delay_ms, at_most or state");
+  ReadStreamFault(r, f);
   if (f.error == 0 && f.call == "alloc-fd") f.error = EMFILE;
+  if (f.error == 0 && !f.hang && f.delay_ms == 0 && !f.at_most && !f.state && f.stream == StreamFault::None)
+    throw ScenarioError(pointer +
+                        ": the fault does nothing: give errno, hang, delay_ms, at_most, state or stream");
   r.Finish();
   return f;
 }

@@ -152,6 +152,9 @@ struct FileConfig {
   int open_errno = 0, read_errno = 0, write_errno = 0;
 };
 
+// What happens to the bytes of a data fd on their way (stream_fault.h).
+enum class StreamFault { None, Lost, Duplicated, Reordered, Flipped, Short, Endless, Stale };
+
 struct FaultConfig {
   std::string name;
   /* which calls it meets */
@@ -171,6 +174,9 @@ struct FaultConfig {
   uint32_t delay_ms = 0;
   std::optional<uint64_t> at_most;
   std::optional<uint32_t> state;
+  StreamFault stream = StreamFault::None;
+  uint64_t bytes = 512;  // of the stream that it meets
+  uint64_t seed = 1;     // where, without at_offset
 };
 
 struct Scenario {

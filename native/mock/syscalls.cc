@@ -42,7 +42,7 @@ void ForceState(Mock& mock, const Call& call, const FaultConfig& fault) {
   if (d != nullptr && d->driver() != nullptr) d->driver()->ForceState(*fault.state);
 }
 
-// Runs `body(limit)`: `limit` is how many bytes a read or write may move. `undo` takes back what a call has
+// Runs `body(fault)`, with what met the call or null. `undo` takes back what a call has
 // handed out whose answer is then lost.
 template <typename Body, typename Undo>
 int64_t Run(Mock& mock, Call& call, Body body, Undo undo) {
@@ -52,7 +52,7 @@ int64_t Run(Mock& mock, Call& call, Body body, Undo undo) {
     int64_t result = fault ? Delay(*fault) : 0;
     if (result == 0 && fault && fault->error != 0 && !fault->after) result = -fault->error;
     if (result == 0) {
-      result = body(fault && fault->at_most ? *fault->at_most : UINT64_MAX);
+      result = body(fault ? &*fault : nullptr);
       if (fault && fault->error != 0 && result >= 0) {
         undo(result);
         result = -fault->error;
@@ -90,6 +90,17 @@ int PathFrom(const char* path, std::string& out) {
   return StringFromUser(out, reinterpret_cast<uintptr_t>(path), 4096);
 }
 
+// What a path names, so that a fault can meet its opening too; "" for what is no device node.
+const char* KindOf(std::string_view path) {
+  static constexpr std::pair<std::string_view, const char*> kNodes[] = {{"/dev/vfio/vfio", "container"},
+                                                                        {"/dev/vfio/devices/", "device"},
+                                                                        {"/dev/vfio/", "group"},
+                                                                        {"/dev/iommu", "iommufd"}};
+  for (auto [prefix, kind] : kNodes)
+    if (path.starts_with(prefix)) return kind;
+  return "";
+}
+
 // A call that names a file by its path: `body(base, path)`.
 template <typename Body, typename Undo>
 int64_t PathCall(void* ctx, const char* name, int dirfd, const char* user_path, Body body, Undo undo) {
@@ -98,9 +109,10 @@ int64_t PathCall(void* ctx, const char* name, int dirfd, const char* user_path, 
   std::string path;
   int e = PathFrom(user_path, path);
   call.path = path;
+  call.fd_kind = KindOf(path);
   return Run(
       mock, call,
-      [&](uint64_t) -> int64_t {
+      [&](const FaultConfig*) -> int64_t {
         if (e != 0) return e == -EINVAL ? -ENAMETOOLONG : e;
         Node* base = nullptr;
         FilePtr keep;
@@ -133,7 +145,7 @@ int Close(void* ctx, int fd) {
   Describe(call, fd, mock.fds.Get(fd));
   // As close(2) on Linux: the descriptor is gone whatever the answer is.
   bool gone = false;
-  int64_t result = Run(mock, call, [&](uint64_t) -> int64_t {
+  int64_t result = Run(mock, call, [&](const FaultConfig*) -> int64_t {
     gone = true;
     return mock.fds.Remove(fd) == nullptr ? -EBADF : 0;
   });
@@ -181,7 +193,13 @@ int Ioctl(void* ctx, int fd, unsigned long request, uintptr_t arg) {
   LostAnswer lost(mock, request, head, arg);
   return static_cast<int>(Run(
       mock, call,
-      [&](uint64_t) -> int64_t { return file == nullptr ? -EBADF : file->Ioctl(call, request, arg); },
+      [&](const FaultConfig* fault) -> int64_t {
+        if (file == nullptr) return -EBADF;
+        long answer = file->Ioctl(call, request, arg);
+        if (answer >= 0 && fault != nullptr && fault->stream == StreamFault::Stale)
+          mock.streams.Stale(file->device());
+        return answer;
+      },
       [&](int64_t result) { lost.Undo(result); }));
 }
 
@@ -198,35 +216,46 @@ ssize_t Transfer(void* ctx, const char* name, int fd, size_t len, const int64_t*
     call.offset = static_cast<uint64_t>(*offset);
   else if (file != nullptr)
     call.offset = file->Position();
-  return static_cast<ssize_t>(Run(mock, call, [&](uint64_t limit) -> int64_t {
+  return static_cast<ssize_t>(Run(mock, call, [&](const FaultConfig* fault) -> int64_t {
     // pread(2) and pwrite(2) look at the sign before they look for the file.
     if (offset != nullptr && *offset < 0) return -EINVAL;
     if (file == nullptr) return -EBADF;
     // Streams refuse a position before anything else is looked at.
     if (offset != nullptr && file->Position()) return -ESPIPE;
     if (writes ? !file->writable() : !file->readable()) return -EBADF;
-    return body(*file, call, static_cast<size_t>(std::min<uint64_t>(len, limit)));
+    size_t n = fault != nullptr && fault->at_most ? std::min<uint64_t>(len, *fault->at_most) : len;
+    return body(file, call, n, fault);
   }));
 }
 
 ssize_t Read(void* ctx, int fd, void* buf, size_t len) {
   return Transfer(ctx, "read", fd, len, nullptr, false,
-                  [&](File& f, Call& call, size_t n) { return f.Read(call, buf, n); });
+                  [&](const FilePtr& f, Call& call, size_t n, const FaultConfig* fault) {
+                    return f->Position() ? Of(ctx).streams.Read(f, call, buf, n, fault)
+                                         : f->Read(call, buf, n);
+                  });
 }
 
 ssize_t Write(void* ctx, int fd, const void* buf, size_t len) {
   return Transfer(ctx, "write", fd, len, nullptr, true,
-                  [&](File& f, Call& call, size_t n) { return f.Write(call, buf, n); });
+                  [&](const FilePtr& f, Call& call, size_t n, const FaultConfig* fault) {
+                    return f->Position() ? Of(ctx).streams.Write(f, call, buf, n, fault)
+                                         : f->Write(call, buf, n);
+                  });
 }
 
 ssize_t Pread(void* ctx, int fd, void* buf, size_t len, int64_t offset) {
   return Transfer(ctx, "pread", fd, len, &offset, false,
-                  [&](File& f, Call& call, size_t n) { return f.Pread(call, buf, n, offset); });
+                  [&](const FilePtr& f, Call& call, size_t n, const FaultConfig*) {
+                    return f->Pread(call, buf, n, offset);
+                  });
 }
 
 ssize_t Pwrite(void* ctx, int fd, const void* buf, size_t len, int64_t offset) {
   return Transfer(ctx, "pwrite", fd, len, &offset, true,
-                  [&](File& f, Call& call, size_t n) { return f.Pwrite(call, buf, n, offset); });
+                  [&](const FilePtr& f, Call& call, size_t n, const FaultConfig*) {
+                    return f->Pwrite(call, buf, n, offset);
+                  });
 }
 
 int Poll(void* ctx, struct pollfd* fds, uint32_t nfds, int timeout_ms) {
@@ -246,7 +275,7 @@ int Poll(void* ctx, struct pollfd* fds, uint32_t nfds, int timeout_ms) {
     }
     return ready;
   };
-  return static_cast<int>(Run(mock, call, [&](uint64_t) -> int64_t {
+  return static_cast<int>(Run(mock, call, [&](const FaultConfig*) -> int64_t {
     // Most files are always ready; those that are not are looked at every millisecond.
     for (int waited = 0;; waited++) {
       const int ready = look();
@@ -262,7 +291,7 @@ int Fcntl(void* ctx, int fd, int cmd, uintptr_t arg) {
   Call call("fcntl");
   Describe(call, fd, file);
   call.request = std::to_string(cmd);
-  return static_cast<int>(Run(mock, call, [&](uint64_t) -> int64_t {
+  return static_cast<int>(Run(mock, call, [&](const FaultConfig*) -> int64_t {
     if (file == nullptr) return -EBADF;
     constexpr int kSettable = O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT | O_NOATIME;
     switch (cmd) {
@@ -316,14 +345,15 @@ ssize_t Getdents(void* ctx, int fd, void* buf, size_t len) {
   FilePtr file = mock.fds.Get(fd);
   Call call("getdents");
   Describe(call, fd, file);
-  return static_cast<ssize_t>(Run(
-      mock, call, [&](uint64_t) -> int64_t { return file == nullptr ? -EBADF : file->Getdents(buf, len); }));
+  return static_cast<ssize_t>(Run(mock, call, [&](const FaultConfig*) -> int64_t {
+    return file == nullptr ? -EBADF : file->Getdents(buf, len);
+  }));
 }
 
 int Uname(void* ctx, vfm_uname* out) {
   Mock& mock = Of(ctx);
   Call call("uname");
-  return static_cast<int>(Run(mock, call, [&](uint64_t) -> int64_t {
+  return static_cast<int>(Run(mock, call, [&](const FaultConfig*) -> int64_t {
     vfm_uname u{};
     strncpy(u.sysname, "Linux", sizeof u.sysname - 1);
     strncpy(u.release, mock.config.kernel.release.c_str(), sizeof u.release - 1);
