@@ -5,6 +5,7 @@ import { type Holder, holders } from '../../device/holders.ts';
 import type { DeviceFacts, OpenDevice } from '../../device/types.ts';
 import { capabilityNames, DeviceFlag, stateName, VfioMigrateError } from '../../protocol/index.ts';
 import { refusePfInUse } from '../../session/session.ts';
+import { requestFailed } from '../../session/transition.ts';
 import type { CommandContext, CommandResult } from '../context.ts';
 import { flag } from '../context.ts';
 import { type Found, findDevice, identity, openingMeans, withDevice } from '../devices.ts';
@@ -43,15 +44,23 @@ interface Migration {
 async function ask(context: CommandContext, found: Found): Promise<Answers> {
   refusePfInUse(found.facts);
   return withDevice(context, found, openingMeans(found), async (device) => {
-    const info = await device.info();
-    const migration = await migrationOf(device);
-    return {
-      via: device.via,
-      state: migration === null ? null : stateName(await device.state()),
-      migration,
-      info: { ...info, flags: flagNames(info.flags) },
-    };
+    try {
+      return await answers(device);
+    } catch (error) {
+      throw await requestFailed(device, error);
+    }
   });
+}
+
+async function answers(device: OpenDevice): Promise<Answers> {
+  const info = await device.info();
+  const migration = await migrationOf(device);
+  return {
+    via: device.via,
+    state: migration === null ? null : stateName(await device.state()),
+    migration,
+    info: { ...info, flags: flagNames(info.flags) },
+  };
 }
 
 /** Null when the device has no migration support: here that is an answer, not a failure (K-1). */
