@@ -48,3 +48,22 @@ for (const { name, bytes } of files('scenarios', '.json')) {
   write('scenario', name, bytes);
   for (const op of OPS) write('scenario', `${name}-${op}`, bytes, '\0', request(op));
 }
+
+/** Words for libFuzzer to put together: names of sections; members and values of scenarios. */
+function dictionary(target, words) {
+  const lines = [...new Set(words)].filter((word) => /^[\w<>. :-]+$/.test(word)).map((word) => `"${word}"\n`);
+  writeFileSync(join(into, `${target}.dict`), lines.join(''));
+}
+
+function* wordsOf(schema) {
+  if (typeof schema !== 'object' || schema === null) return;
+  if (schema.properties) yield* Object.keys(schema.properties);
+  if (schema.enum) yield* schema.enum.map(String);
+  for (const part of Object.values(schema)) yield* wordsOf(part);
+}
+
+dictionary('frames', ['DATA', 'SRCE', 'TOTL', 'END ']);
+dictionary('scenario', [
+  ...wordsOf(JSON.parse(readFileSync(join(root, 'schemas/scenario.schema.json'), 'utf8'))),
+  ...OPS,
+]);

@@ -37,6 +37,9 @@ function peer(): NativePeer {
   return made;
 }
 
+/** A sanitizer that this process was started with is not for Python. */
+const PLAIN = { ...process.env, LD_PRELOAD: undefined };
+
 /** A program of another process: Python, because it can pass descriptors. `{ready}` is printed when it listens. */
 async function other(body: string): Promise<{ readonly child: ChildProcess; readonly socket: string }> {
   const directory = scratch();
@@ -58,7 +61,7 @@ def receive():
 ${body}
 `,
     ],
-    { stdio: ['ignore', 'pipe', 'inherit'] },
+    { stdio: ['ignore', 'pipe', 'inherit'], env: PLAIN },
   );
   children.push(child);
   await once(child.stdout!, 'data');
@@ -220,7 +223,7 @@ describe('processes', () => {
 ctypes.CDLL(None).prctl(0x59616d61, ctypes.c_ulong(-1), 0, 0, 0)
 os.dup2(os.open('/dev/zero', os.O_RDWR), 40); print('ready', flush=True); sys.stdin.read()`,
       ],
-      { stdio: ['pipe', 'pipe', 'inherit'] },
+      { stdio: ['pipe', 'pipe', 'inherit'], env: PLAIN },
     );
     children.push(child);
     await once(child.stdout!, 'data');
