@@ -69,6 +69,10 @@ export interface MigrationKnobs {
   readonly polls?: boolean;
   readonly data_fd?: string;
   readonly refusal_stops?: boolean;
+  readonly refused_load_ends?: boolean;
+  readonly guest_driver?: boolean;
+  readonly cancel_errno?: string;
+  readonly save_ends_logging?: boolean;
 }
 
 export interface ResetKnobs {

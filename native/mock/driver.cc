@@ -28,7 +28,10 @@ long Driver::SetState(Call& call, uint32_t want, FilePtr& file) {
   call.from = state_.load();
   call.to = want;
   int error = 0;
-  while (state_ != want) {
+  // pds answers EIO there whatever is asked for, ERROR included.
+  if (state_ == uapi::kStateError && want == uapi::kStateError && k.error_state_errno != EINVAL)
+    error = -k.error_state_errno;
+  while (error == 0 && state_ != want) {
     uint32_t from = state_;
     if (crashed_) {
       error = -EIO;

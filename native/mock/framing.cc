@@ -34,6 +34,7 @@ struct HisiMatch {
 };
 static_assert(sizeof(HisiMatch) == 40);
 constexpr uint64_t kHisiMagicV1 = 0xcdcdcdcdfeedaacc;
+constexpr uint32_t kHisiReady = 0, kHisiNotReady = 1;
 constexpr uint64_t kHisiSize = 176;
 
 struct QatPreamble {
@@ -52,6 +53,7 @@ struct QatSection {
 static_assert(sizeof(QatSection) == 16);
 constexpr size_t kQatSize = 4096;
 constexpr const char* kQatImageSection = "ETRBAR";
+constexpr uint32_t kQatBanks = 4;
 
 struct PacketHeader {
   uint8_t version = 1;
@@ -75,23 +77,32 @@ uint32_t Id(const DeviceConfig& config, const char* name) {
   return static_cast<uint32_t>(strtoul(config.ids.at(name).c_str(), nullptr, 16));
 }
 
-std::string Section(const char* id, const std::string& content, uint32_t subsections = 0) {
-  QatSection section{.size = static_cast<uint32_t>(content.size()), .subsections = subsections};
+// A section's header, with its content still to follow.
+std::string QatHead(const char* id, uint64_t size, uint32_t subsections) {
+  QatSection section{.size = static_cast<uint32_t>(size), .subsections = subsections};
   strncpy(section.id, id, sizeof section.id - 1);
-  return Bytes(section) + content;
+  return Bytes(section);
+}
+
+std::string Section(const char* id, const std::string& content, uint32_t subsections = 0) {
+  return QatHead(id, content.size(), subsections) + content;
 }
 
 std::string Preamble(size_t size, uint16_t sections) {
   return Bytes(QatPreamble{.sections = sections, .size = static_cast<uint32_t>(size)});
 }
 
+// What a target has to be capable of.
 std::string QatSetup() {
-  const std::string general = Section("iovinit", std::string(4, '\1')) + Section("compver", "\1") +
-                              Section("sla", std::string(16, '\0'));
   const std::string config = Section("gencap", std::string(4, '\x7f')) +
                              Section("svcmap", std::string(4, '\2')) + Section("extdc", std::string(4, '\0'));
-  const std::string body = Section("GENER", general, 3) + Section("CONFIG", config, 3);
-  return Preamble(body.size(), 2) + body;
+  const std::string body = Section("CONFIG", config, 3);
+  return Preamble(body.size(), 1) + body;
+}
+
+// Where a bank's registers are in an image of `size` bytes.
+uint64_t QatBankStart(uint32_t bank, uint64_t size) {
+  return size * bank / kQatBanks;
 }
 
 std::string Packet(uint8_t type, const std::string& content, uint64_t offset = 0) {
@@ -137,13 +148,13 @@ void Stream::Read(uint64_t pos, uint8_t* out, size_t n) const {
   }
 }
 
-void Framer::Begin(bool precopy) {
+void Framer::Begin() {
   const MigrationKnobs& k = config_.knobs;
   switch (k.framing) {
     case Framing::Plain:
       return;
     case Framing::Records: {
-      if (!precopy || !k.stop_copy_hint) return;
+      if (!k.stop_copy_hint) return;
       const uint64_t size = k.data_size.value_or(k.size);
       stream_.Literal(Bytes(RecordHeader{sizeof size, kRecordOptional, kTagStopCopySize}) + Bytes(size));
       return;
@@ -151,6 +162,7 @@ void Framer::Begin(bool precopy) {
     case Framing::Hisi: {
       HisiMatch match;
       match.device = Id(config_, "device");
+      match.state = k.guest_driver ? kHisiReady : kHisiNotReady;
       stream_.Literal(Bytes(match));
       return;
     }
@@ -169,8 +181,10 @@ void Framer::Add(const std::shared_ptr<const Payload>& payload) {
   const uint64_t size = payload->size;
   switch (config_.knobs.framing) {
     case Framing::Plain:
-    case Framing::Hisi:
       stream_.Part(payload, 0, size);
+      return;
+    case Framing::Hisi:
+      if (config_.knobs.guest_driver) stream_.Part(payload, 0, size);
       return;
     case Framing::Records:
       for (uint64_t at = 0; at < size; at += kRecordPiece) {
@@ -179,16 +193,9 @@ void Framer::Add(const std::shared_ptr<const Payload>& payload) {
         stream_.Part(payload, at, piece);
       }
       return;
-    case Framing::Qat: {
-      const std::string misc =
-          Section("visrc", std::string(4, '\0')) + Section("vimsk", std::string(4, '\1'));
-      const std::string before = Section("MISCBAR", misc, 2);
-      QatSection image{.size = static_cast<uint32_t>(size)};
-      strncpy(image.id, kQatImageSection, sizeof image.id - 1);
-      stream_.Literal(Preamble(before.size() + sizeof image + size, 2) + before + Bytes(image));
-      stream_.Part(payload, 0, size);
+    case Framing::Qat:
+      AddQatState(payload);
       return;
-    }
     case Framing::Packets:
       for (uint64_t at = 0; at < size; at += kPacketMost) {
         const uint64_t piece = std::min(kPacketMost, size - at);
@@ -196,6 +203,24 @@ void Framer::Add(const std::shared_ptr<const Payload>& payload) {
         stream_.Part(payload, at, piece);
       }
       return;
+  }
+}
+
+// General state, interrupt registers, and the image as the rings' registers, bank by bank.
+void Framer::AddQatState(const std::shared_ptr<const Payload>& payload) {
+  const std::string general = Section("iovinit", std::string(4, '\1')) + Section("compver", "\1") +
+                              Section("sla", std::string(16, '\0'));
+  const std::string misc = Section("visrc", std::string(4, '\0')) + Section("vimsk", std::string(4, '\1'));
+  const std::string before = Section("GENER", general, 3) + Section("MISCBAR", misc, 2);
+  const uint64_t rings = payload->size + kQatBanks * 2 * sizeof(QatSection);
+  stream_.Literal(Preamble(before.size() + sizeof(QatSection) + rings, 3) + before +
+                  QatHead(kQatImageSection, rings, kQatBanks));
+  for (uint32_t bank = 0; bank < kQatBanks; bank++) {
+    const uint64_t at = QatBankStart(bank, payload->size);
+    const uint64_t size = QatBankStart(bank + 1, payload->size) - at;
+    const char id[] = {'b', 'n', 'k', static_cast<char>('0' + bank), '\0'};
+    stream_.Literal(QatHead(id, sizeof(QatSection) + size, 1) + QatHead("mregs", size, 0));
+    stream_.Part(payload, at, size);
   }
 }
 
@@ -264,17 +289,21 @@ class HeadedUnframer : public Unframer {
 
 class RecordUnframer : public HeadedUnframer<RecordHeader> {
  public:
-  using HeadedUnframer::HeadedUnframer;
+  RecordUnframer(const DeviceConfig& config, Loader& loader)
+      : HeadedUnframer(loader), knows_hint_(config.knobs.stop_copy_hint) {}
 
  protected:
   int Head(const RecordHeader& header) override {
     if (header.size > kRecordMost) return -ENOMEM;
-    const bool known = header.tag == kTagImage || header.tag == kTagStopCopySize;
+    const bool known = header.tag == kTagImage || (header.tag == kTagStopCopySize && knows_hint_);
     return known || (header.flags & kRecordOptional) != 0 ? 0 : -EOPNOTSUPP;
   }
   int Content(const RecordHeader& header, const uint8_t* bytes, size_t n) override {
     return header.tag == kTagImage ? loader_.Take(bytes, n) : 0;
   }
+
+ private:
+  const bool knows_hint_;
 };
 
 class PacketUnframer : public HeadedUnframer<PacketHeader> {
@@ -394,14 +423,7 @@ class QatUnframer : public BlockUnframer {
       if (!Known(at)) return -EINVAL;
       const auto preamble = At<QatPreamble>(at);
       at += preamble.length;
-      for (uint16_t i = 0; i < preamble.sections; i++) {
-        if (at + sizeof(QatSection) > have_.size()) return -EINVAL;
-        const auto section = At<QatSection>(at);
-        at += sizeof section;
-        if (section.size > have_.size() - at) return -EINVAL;
-        if (strncmp(section.id, kQatImageSection, sizeof section.id) == 0) Load(at, section.size);
-        at += section.size;
-      }
+      if (int e = Sections(at, have_.size(), preamble.sections); e != 0) return e;
     }
     return 0;
   }
@@ -421,6 +443,22 @@ class QatUnframer : public BlockUnframer {
     return preamble.magic == QatPreamble().magic && preamble.version == 1 &&
            preamble.length == sizeof preamble;
   }
+  // Moves `at` behind `count` sections, and loads what banks hold.
+  int Sections(size_t& at, size_t end, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+      if (at > end || sizeof(QatSection) > end - at) return -EINVAL;
+      const auto section = At<QatSection>(at);
+      at += sizeof section;
+      if (section.size > end - at) return -EINVAL;
+      const std::string_view id(section.id, strnlen(section.id, sizeof section.id));
+      const size_t after = at + section.size;
+      if (id == "mregs") Load(at, section.size);
+      if (id == kQatImageSection || id.starts_with("bnk"))
+        if (int e = Sections(at, after, section.subsections); e != 0) return e;
+      at = after;
+    }
+    return 0;
+  }
   const int errno_;
 };
 
@@ -429,7 +467,7 @@ class QatUnframer : public BlockUnframer {
 std::unique_ptr<Unframer> Unframer::Create(const DeviceConfig& config, bool matched, Loader& loader) {
   switch (config.knobs.framing) {
     case Framing::Records:
-      return std::make_unique<RecordUnframer>(loader);
+      return std::make_unique<RecordUnframer>(config, loader);
     case Framing::Hisi:
       return std::make_unique<HisiUnframer>(config, matched, loader);
     case Framing::Qat:

@@ -4,7 +4,7 @@
 //   Plain    nothing
 //   Records  {le64 size, le32 flags, le32 tag} before every piece of up to 8 MiB (mlx5, virtio)
 //   Hisi     40 bytes of match data; with an image of 136 bytes they are the driver's struct
-//   Qat      4096 bytes: preamble and sections of the setup, preamble and sections of the state, zeros
+//   Qat      4096 bytes: preamble and section of the setup, preamble and sections of the state, zeros
 //   Packets  headers of 24 bytes; descriptor first, trailer last (xe)
 #pragma once
 
@@ -45,8 +45,7 @@ class Framer {
  public:
   Framer(const DeviceConfig& config, Stream& stream) : config_(config), stream_(stream) {}
 
-  // `precopy`: the session starts in PRE_COPY.
-  void Begin(bool precopy);
+  void Begin();
   void Add(const std::shared_ptr<const Payload>& payload);
   void End();
   // Only one image can be in the stream, so it is made when the device has stopped.
@@ -55,6 +54,8 @@ class Framer {
   }
 
  private:
+  void AddQatState(const std::shared_ptr<const Payload>& payload);
+
   const DeviceConfig config_;
   Stream& stream_;
 };

@@ -144,6 +144,8 @@ void ReadMigration(const Value& value, const std::string& pointer, MigrationKnob
   r.Bool("stop_copy_hint", m.stop_copy_hint);
   r.Uint("max_stream", m.max_stream, 1ull << 50);
   if (r.Word("verdict", {"write", "stop"}, word)) m.verdict = static_cast<Verdict>(word);
+  r.Bool("refused_load_ends", m.refused_load_ends);
+  r.Bool("guest_driver", m.guest_driver);
   r.Bool("match_once", m.match_once);
   // Saying how much PRE_COPY offers is saying that it does not offer everything.
   if (r.Uint("initial_bytes", m.initial_bytes, 1ull << 50)) m.whole_first = false;
@@ -177,6 +179,8 @@ void ReadMigration(const Value& value, const std::string& pointer, MigrationKnob
     }
   }
   r.Errno("error_state_errno", m.error_state_errno);
+  r.Errno("cancel_errno", m.cancel_errno);
+  r.Bool("save_ends_logging", m.save_ends_logging);
   r.Bool("refusal_stops", m.refusal_stops);
   r.Finish();
 }

@@ -64,8 +64,9 @@ struct MigrationKnobs {
   uint64_t flags = 0x7;
   bool dirty_logging = false;
   bool refuse_second_log_start = true;
-  uint64_t log_page_size = 0;  // what the driver tracks with; 0: what it is asked for
-  uint64_t dirty_pages = 0;    // that DMA writes to between two reports
+  bool save_ends_logging = false;  // leaving STOP_COPY stops DMA logging (pds)
+  uint64_t log_page_size = 0;      // what the driver tracks with; 0: what it is asked for
+  uint64_t dirty_pages = 0;        // that DMA writes to between two reports
   DirtyPattern dirty_pattern = DirtyPattern::Random;
   /* the state's bytes */
   uint64_t size = 64ull << 20;
@@ -80,7 +81,9 @@ struct MigrationKnobs {
   bool stop_copy_hint = false;  // Records: an optional record that announces the size of STOP_COPY
   uint64_t max_stream = 0;      // a load takes no more: short writes, then EINVAL. 0: no limit
   Verdict verdict = Verdict::Write;
-  bool match_once = false;  // a load after one that matched is not looked at (hisi_acc before 7.0)
+  bool refused_load_ends = false;  // leaving RESUMING in vain ends the session (xe)
+  bool guest_driver = true;        // Hisi: the guest has set the device up, so that there is a state
+  bool match_once = false;         // a load after one that matched is not looked at (hisi_acc before 7.0)
   /* pre-copy */
   uint64_t initial_bytes = 1ull << 20;
   uint64_t dirty_bytes = 0;
@@ -108,6 +111,7 @@ struct MigrationKnobs {
   bool delay_interruptible = false;
   std::map<std::string, uint32_t> arc_delay_ms;
   int error_state_errno = 22;
+  int cancel_errno = 0;        // of a request that leaves PRE_COPY for RUNNING (mlx5)
   bool refusal_stops = false;  // a request that is refused stops the device until a reset (xe)
 };
 

@@ -60,8 +60,24 @@ function qatSections(bytes: Buffer, count: number): Section[] {
   return found;
 }
 
-/** qat: the setup and the state, each a preamble with sections; `setup` is how long the first of them is. */
-export function qat(stream: Buffer): { setup: number; sections: Map<string, Section> } {
+/** The registers of the four banks of rings, each in a section of its own. */
+function qatRings(section: Section): Buffer {
+  const banks = qatSections(section.body, section.sections);
+  must(banks.map(({ id }) => id).join() === 'bnk0,bnk1,bnk2,bnk3', 'banks');
+  return Buffer.concat(
+    banks.map((bank) => {
+      const [registers, ...more] = qatSections(bank.body, bank.sections);
+      must(registers?.id === 'mregs' && more.length === 0, `registers of ${bank.id}`);
+      return registers.body;
+    }),
+  );
+}
+
+/**
+ * qat: the setup (what the target has to be capable of) and the state, each a preamble with sections; `setup` is how long
+ * the first of them is.
+ */
+export function qat(stream: Buffer): { setup: number; rings: Buffer; sections: Map<string, Section> } {
   must(stream.length === 4096, `${stream.length} bytes`);
   const sections = new Map<string, Section>();
   let at = 0;
@@ -81,7 +97,8 @@ export function qat(stream: Buffer): { setup: number; sections: Map<string, Sect
     stream.subarray(at).every((byte) => byte === 0),
     'bytes after the state',
   );
-  return { setup, sections };
+  must([...sections.keys()].join() === 'CONFIG,GENER,MISCBAR,ETRBAR', 'sections');
+  return { setup, rings: qatRings(sections.get('ETRBAR') as Section), sections };
 }
 
 /** xe: packets; the descriptor's KLVs first, a trailer without bytes last. */

@@ -34,7 +34,7 @@ class PciSave : public SaveFile {
         first_(image),
         last_(precopy && config.knobs.whole_first) {
     const MigrationKnobs& k = config.knobs;
-    framer_.Begin(precopy);
+    framer_.Begin();
     const uint64_t setup = stream_.size();
     if (!framer_.fixed()) AddImage(image);
     const uint64_t rest = stream_.size() - setup;
@@ -134,7 +134,8 @@ class PciLoad : public LoadFile {
   }
 
  protected:
-  int Refuses(size_t n) const override { return unframer_->Refuses(pos_, n); }
+  // The end of a session puts the position back (hisi_acc, qat).
+  int Refuses(size_t n) const override { return unframer_->Refuses(disabled_ ? 0 : pos_, n); }
 
   ssize_t Take(const uint8_t* bytes, size_t n) override {
     if (knobs_.max_stream != 0) {
@@ -294,6 +295,12 @@ class PciDriver : public Driver {
     if (from == kStateResuming) {
       if (int e = Load(); e != 0) return e;
     }
+    const auto config = device_.config();
+    if (config->knobs.cancel_errno != 0 && saves(from) && from != kStateStopCopy && !saves(to)) {
+      DisableFiles();
+      return -config->knobs.cancel_errno;
+    }
+    if (config->knobs.save_ends_logging && from == kStateStopCopy && to == kStateStop) log_.Stop();
     if (saves(from) && !saves(to)) DisableFiles();
     if (to == kStateResuming) {
       auto c = device_.config();
@@ -311,7 +318,10 @@ class PciDriver : public Driver {
     if (resuming_ == nullptr) return -EINVAL;
     auto& load = static_cast<PciLoad&>(*resuming_);
     std::optional<Image> loaded;
-    if (int e = load.Finish(loaded); e != 0) return e;
+    if (int e = load.Finish(loaded); e != 0) {
+      if (device_.config()->knobs.refused_load_ends) DisableFiles();
+      return e;
+    }
     matched_ = matched_ || load.Matched();
     DisableFiles();
     std::lock_guard hold(content_lock_);
