@@ -284,3 +284,20 @@ test('a document that uses every member is accepted by both', () => {
   expect(violations('scenario', everything)).toEqual([]);
   expect(host(everything).mock).toBe('all');
 });
+
+test('what cannot be read or made is not called malformed', () => {
+  const failure = (make: () => unknown) => {
+    try {
+      make();
+    } catch (error) {
+      const { code, message } = error as VfioMigrateError;
+      return `${code}: ${message}`;
+    }
+    return 'nothing';
+  };
+  expect(failure(() => mockHost('/dev/zero'))).toMatch(/^input-failed: .*longer than 64 MiB/u);
+  expect(failure(() => mockHost('/dev'))).toMatch(/^input-failed: /u);
+  expect(failure(() => mockHost('mtty', { stateDir: '/proc/none/here' }))).toMatch(
+    /^output-failed: .*state directory/u,
+  );
+});
