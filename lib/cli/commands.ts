@@ -20,6 +20,8 @@ export interface OptionSpec {
   readonly required?: boolean;
   /** May be given more than once; the values are a list. */
   readonly repeats?: boolean;
+  /** This option or that one (as a member) must be given. */
+  readonly oneOf?: string;
   /** Option (as a member) that may not be given beside it. */
   readonly excludes?: string | readonly string[];
   /** Takes everything that follows it on the command line. */
@@ -110,6 +112,22 @@ const PRECOPY: readonly OptionSpec[] = [
   },
   { flags: '--no-wait-initial', description: 'stop it although its driver has initial bytes to give' },
 ];
+const PEER_TIMEOUT: OptionSpec = {
+  flags: '--peer-timeout <s>',
+  description: 'how long the other end may say nothing; default: 60',
+};
+const RECORD_LATENCY: OptionSpec = {
+  flags: '--record-latency <file>',
+  description: 'add to this record how long requests take, and predict from it',
+};
+const DOWNTIME: readonly OptionSpec[] = [
+  {
+    flags: '--downtime-limit <ms>',
+    description: 'do not stop the device if it is predicted to stand still for longer',
+  },
+  { flags: '--downtime-hard <ms>', description: 'take the save back if it stands still for longer' },
+  RECORD_LATENCY,
+];
 const PHASE: OptionSpec = {
   flags: '--phase <name>',
   description: 'only the bytes that were read in this device state',
@@ -180,13 +198,21 @@ export const COMMANDS: readonly CommandSpec[] = [
       'A device that is open already keeps what it holds: name the one who has it (fd:N, unix:PATH, pid:PID). It belongs to its owner, who has to be paused for a state that fits the rest of a guest, or --unpaused says that this does not matter (docs/owners.md).',
       `${SEVERAL}: a snapshot of one moment. All reach their P2P states before the first is stopped, and RUNNING_P2P before the first runs again; if one fails, all are brought back. More than one without P2P states is refused.`,
       'The file gets its final name when it is complete and synced; before that it has a temporary name in the same directory.',
+      'With --peer the state is moved to a device at another vfio-migrate, which answers: this device is stopped only after the other driver took the initial bytes, and runs on when the other end refuses (exit code 10). One of -o and --peer must be given.',
     ],
     args: [{ ...ANY_DEV, usage: '<dev...>' }],
     options: [
-      OUTPUT,
+      { ...OUTPUT, required: false, oneOf: 'peer' },
+      {
+        flags: '--peer <cmd>',
+        description: 'move to a vfio-migrate load --peer: a shell command, or unix:PATH',
+        excludes: ['output', 'move', 'digest'],
+      },
+      PEER_TIMEOUT,
       FORCE,
       { flags: '--move', description: 'leave the device in STOP: close or reset it, never run it' },
       ...PRECOPY,
+      ...DOWNTIME,
       { flags: '--digest <name>', description: "record a digest of the driver's bytes", choices: ['sha256'] },
       { flags: '--no-origin', description: 'leave out of the description where its facts come from (paths)' },
       NO_P2P,
@@ -204,6 +230,11 @@ export const COMMANDS: readonly CommandSpec[] = [
       },
       { command: 'vfio-migrate save 0000:65:00.2 0000:65:00.3 -o guest.vfmig', says: 'two devices as one' },
       { command: 'vfio-migrate save 0000:65:00.2 -o - | zstd > nic.vfmig.zst', says: 'through a pipe' },
+      {
+        command:
+          "vfio-migrate save 65:00.2 --peer 'ssh other vfio-migrate load --peer - 65:00.3' --downtime-limit 300",
+        says: 'to a device elsewhere that may refuse it while this one runs (docs/live.md)',
+      },
     ],
     makes: 'output',
     answers: false,
@@ -224,7 +255,14 @@ export const COMMANDS: readonly CommandSpec[] = [
       },
     ],
     options: [
-      { flags: '-i, --input <file>', description: 'state file, or - for standard input', required: true },
+      { flags: '-i, --input <file>', description: 'state file, or - for standard input', oneOf: 'peer' },
+      {
+        flags: '--peer <where>',
+        description: 'take it from a vfio-migrate save --peer: - for standard input and output, or unix:PATH',
+        excludes: 'input',
+      },
+      PEER_TIMEOUT,
+      RECORD_LATENCY,
       {
         flags: '--then <state>',
         description: 'state to leave the device in; default: stop',

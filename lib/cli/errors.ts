@@ -51,7 +51,7 @@ function malformed(error: MetadataError): VfioMigrateError {
 
 /** What a person reads. The first line says what happened; the others say how things are now and what to do. */
 export function errorText(error: VfioMigrateError, paint: Paint, verbose: boolean): string[] {
-  const { stateAfter, recovery, remedy, device, file, offset, arc, errno } = error.facts;
+  const { stateAfter, recovery, remedy, device, file, offset, arc, errno, peer } = error.facts;
   const rows: (readonly [string, string | undefined])[] = [
     [
       'state now',
@@ -64,6 +64,7 @@ export function errorText(error: VfioMigrateError, paint: Paint, verbose: boolea
         other.device,
         [other.stateAfter, other.recovery].filter(Boolean).join(', '),
       ]),
+    ['other end', peer === undefined ? undefined : `${peer.stateAfter ?? 'unknown'} (${peer.device})`],
     ['next', remedy],
     ...overrideRows(error.facts.report),
   ];

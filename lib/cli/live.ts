@@ -1,6 +1,22 @@
 /** Options and texts of what happens while a device runs. */
+
+import type { DeviceFacts } from '../device/types.ts';
 import { VfioMigrateError } from '../protocol/errors.ts';
-import type { PrecopyOptions, PrecopyReport, PrecopyStay, SaveOptions } from '../session/index.ts';
+import {
+  type ArcRecord,
+  type DowntimeOptions,
+  type DowntimeReport,
+  kindOf,
+  latencyOf,
+  PEER_TIMEOUT_MS,
+  type PrecopyOptions,
+  type PrecopyReport,
+  type PrecopyStay,
+  predictionText,
+  readLatency,
+  recordLatency,
+  type SaveOptions,
+} from '../session/index.ts';
 import { type CommandContext, type OptionValues, text } from './context.ts';
 import { duration, exactSize } from './format.ts';
 
@@ -65,4 +81,70 @@ export function precopyText(report: PrecopyReport | null): string[] {
   const dirty = dirtyBytes !== null && dirtyBytes > 0n ? `, ${exactSize(dirtyBytes)} dirty` : '';
   const anew = reinits > 0 ? `, began anew ${reinits} times` : '';
   return [`${rounds} round${rounds === 1 ? '' : 's'} in ${duration(ns)}; left: ${LEFT[left]}${dirty}${anew}`];
+}
+
+/** What the options say about downtime, and what is on record. Throws `usage`; rejects as `readLatency`. */
+export async function downtimeOptions(
+  { options }: CommandContext,
+  facts: DeviceFacts,
+): Promise<DowntimeOptions> {
+  const limit = numberOf(options, 'downtimeLimit', '--downtime-limit 300');
+  const hard = numberOf(options, 'downtimeHard', '--downtime-hard 1000');
+  return {
+    ...(limit === null ? {} : { downtimeLimitMs: limit }),
+    ...(hard === null ? {} : { downtimeHardMs: hard }),
+    ...(await recordedLatency(options, facts)),
+  };
+}
+
+export async function recordedLatency(
+  options: OptionValues,
+  facts: DeviceFacts,
+): Promise<{ latency?: ReturnType<typeof latencyOf> }> {
+  const file = text(options, 'recordLatency');
+  return file === undefined ? {} : { latency: latencyOf(await readLatency(file), kindOf(facts)) };
+}
+
+/** After a session: its requests go on record. A file that cannot be written is no reason to lose the report. */
+export async function putOnRecord(
+  { options, messages }: CommandContext,
+  facts: DeviceFacts,
+  arcs: readonly ArcRecord[],
+): Promise<void> {
+  const file = text(options, 'recordLatency');
+  if (file === undefined) return;
+  try {
+    await recordLatency(file, kindOf(facts), arcs);
+  } catch (error) {
+    messages.say(`the latencies are not on record: ${(error as Error).message}`);
+  }
+}
+
+/** Seconds that the other end may be silent, in milliseconds. */
+export function peerTimeout({ options }: CommandContext): number {
+  const seconds = numberOf(options, 'peerTimeout', '--peer-timeout 60');
+  return seconds === null ? PEER_TIMEOUT_MS : Math.max(1, seconds * 1000);
+}
+
+/** Predicted and actual, side by side. */
+export function downtimeText({ ns, predicted, limitMs }: DowntimeReport): string[] {
+  const actual = ns === null ? 'does not run again here' : duration(ns);
+  if (predicted === null) return ns === null ? [] : [actual];
+  const limit = limitMs === null ? '' : `, limit ${limitMs} ms`;
+  return [`${actual}${limit}`, `predicted ${predictionText(predicted)}`];
+}
+
+const FLAGS = {
+  peer: '--peer',
+  downtimeLimit: '--downtime-limit',
+  recordLatency: '--record-latency',
+} as const;
+
+/** Options that are about one device. Throws `usage` when one of them was given with several. */
+export function refuseForSeveral({ options }: CommandContext, names: readonly (keyof typeof FLAGS)[]): void {
+  const given = names.find((name) => text(options, name) !== undefined);
+  if (given === undefined) return;
+  throw new VfioMigrateError('usage', `${FLAGS[given]} is for one device, and several are named`, {
+    remedy: 'Name one device, or do without it.',
+  });
 }

@@ -73,7 +73,18 @@ export function parse(all: readonly string[], env: NodeJS.ProcessEnv): Parsed {
   }
   const parsed = chosen[0];
   if (parsed === undefined) throw new Error('the parser ended without a command');
+  requireOneOf(parsed);
   return parsed;
+}
+
+function requireOneOf({ spec, options }: Extract<Parsed, { kind: 'command' }>): void {
+  for (const { flags, oneOf } of spec.options) {
+    const name = flags.replace(/^.*--/, '').split(' ')[0] as string;
+    if (oneOf === undefined || options[name] !== undefined || options[oneOf] !== undefined) continue;
+    throw new VfioMigrateError('usage', `required option '${flags}' (or --${oneOf}) not specified`, {
+      remedy: `See vfio-migrate ${spec.name} --help.`,
+    });
+  }
 }
 
 /** `help save` is `save --help`; an unknown name is refused as everywhere. */

@@ -1,12 +1,11 @@
 /**
  * One preparation at a time below one parent (spec AC-POOL-1): devices of a parent share its resources, and what one plan
- * frees for itself must not go to another. Node has no flock(2); a name in the abstract socket namespace is as exclusive,
- * and the kernel lets go of it when the process ends, however it ends.
+ * frees for itself must not go to another.
  */
-import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DeviceFacts } from '../device/types.ts';
 import { VfioMigrateError } from '../protocol/errors.ts';
+import { acquireLock } from '../transport/lock.ts';
 
 const RETRY_MS = 50;
 const PATIENCE_MS = 10_000;
@@ -26,7 +25,7 @@ export async function withParentLock<T>(
   patience = PATIENCE_MS,
 ): Promise<T> {
   const until = performance.now() + patience;
-  let release = await acquire(parent);
+  let release = await acquireLock(`prepare/${parent}`);
   while (release === null) {
     if (performance.now() >= until) {
       throw new VfioMigrateError('device-busy', `another process prepares a device of ${parent}`, {
@@ -34,26 +33,11 @@ export async function withParentLock<T>(
       });
     }
     await sleep(RETRY_MS);
-    release = await acquire(parent);
+    release = await acquireLock(`prepare/${parent}`);
   }
   try {
     return await work();
   } finally {
     await release();
   }
-}
-
-/** Null: somebody else has it. */
-function acquire(parent: string): Promise<(() => Promise<void>) | null> {
-  return new Promise((resolve, reject) => {
-    const server = createServer((connection) => connection.destroy());
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'EADDRINUSE') resolve(null);
-      else reject(error);
-    });
-    server.listen(`\0vfio-migrate/prepare/${parent}`, () => {
-      server.unref();
-      resolve(() => new Promise((closed) => server.close(() => closed())));
-    });
-  });
 }

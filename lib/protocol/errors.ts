@@ -56,6 +56,12 @@ export const ERROR_CODES = {
   'no-peer-state': Exit.REFUSED,
   /** It would change a device that is somebody else's, and the option that says so was not given. */
   'not-confirmed': Exit.REFUSED,
+  /** The other end of a live save does not take the state. */
+  'peer-refused': Exit.REFUSED,
+  /** It has gone, does not answer, or says what cannot be understood. */
+  'peer-failed': Exit.FAILED,
+  /** The device would be stopped, or was, for longer than it may be. */
+  'downtime-exceeded': Exit.REFUSED,
   /* compatibility */
   incompatible: Exit.REFUSED,
   'compatibility-unknown': Exit.UNKNOWN,
@@ -105,6 +111,8 @@ export interface ErrorFacts {
   readonly stateAfter?: string;
   /** What was done about it and what that left: `went back to RUNNING`, `reset, now RUNNING`, `reset failed: EAGAIN`. */
   readonly recovery?: string;
+  /** The device at the other end of a live save, as far as that end has told. */
+  readonly peer?: DeviceOutcome;
   /** Several devices: the same of each, `device` included. */
   readonly devices?: readonly DeviceOutcome[];
   /** What a person does next, as a sentence. */

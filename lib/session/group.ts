@@ -68,6 +68,7 @@ export function inStep(
 export class GroupSignal {
   readonly #controller = new AbortController();
   readonly #outer: AbortSignal | undefined;
+  #reason: VfioMigrateError | null = null;
 
   constructor(outer: AbortSignal | undefined) {
     this.#outer = outer;
@@ -80,6 +81,23 @@ export class GroupSignal {
 
   get signal(): AbortSignal {
     return this.#controller.signal;
+  }
+
+  /** Why the work was ended from within the session; else null. */
+  get reason(): VfioMigrateError | null {
+    return this.#reason;
+  }
+
+  /** Throws when the work was ended from outside or from within. */
+  throwIfEnded(): void {
+    if (this.#reason !== null) throw this.#reason;
+    this.throwIfInterrupted();
+  }
+
+  /** Ends the work of all members for this reason. */
+  fail(reason: VfioMigrateError): void {
+    this.#reason ??= reason;
+    this.#controller.abort('the session failed');
   }
 
   throwIfInterrupted(): void {

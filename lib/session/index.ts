@@ -8,8 +8,17 @@ export {
   sourceSubject,
   withoutOrigins,
 } from './compat.ts';
+export {
+  type DowntimeOptions,
+  type DowntimeReport,
+  type DowntimeTerm,
+  type Prediction,
+  predict,
+  predictionText,
+} from './downtime.ts';
 export * from './extract.ts';
 export * from './inspect.ts';
+export * from './latency.ts';
 export {
   type LoadableInput,
   type LoadedDevice,
@@ -22,6 +31,7 @@ export {
 } from './load.ts';
 export { commandPause, type OwnerOptions, type OwnerPause } from './owner.ts';
 export * from './pack.ts';
+export { PEER_TIMEOUT_MS, PeerSource, PeerTarget, Watchdog } from './peer.ts';
 export { type SavePlan, type Settling, savePlan, settling } from './plan.ts';
 export type {
   LeaveReason,

@@ -8,6 +8,7 @@ import { VfioMigrateError } from '../protocol/index.ts';
 import type { StreamTotals } from '../statefile/index.ts';
 import { type Input, StateFileReader } from '../transport/index.ts';
 import type { LoadableInput } from './load.ts';
+import type { Answers } from './load-peer.ts';
 import { type LoadTarget, verdict } from './load-target.ts';
 import { errnoInfo } from './transition.ts';
 
@@ -44,22 +45,25 @@ export class Feed {
     return this.reader.scanner.counter.streams[stream]!.bytes;
   }
 
-  /** All frames into the data fds, then the rest of the file: everything is checked when this resolves. */
-  async run(signal: AbortSignal, onBytes: (() => void) | undefined): Promise<void> {
+  /**
+   * All frames into the data fds, then the rest of the file: everything is checked when this resolves. Messages may follow
+   * a file that comes from somebody who is answered.
+   */
+  async run(signal: AbortSignal, onBytes: (() => void) | undefined, answers: Answers): Promise<void> {
     const { reader, targets } = this;
     const only = this.#streams === null ? {} : { only: targets[0]!.stream };
     await this.#holding(0, () =>
       reader.data({
         signal,
         ...only,
-        onBytes:
-          onBytes &&
-          ((bytes) => {
-            this.#moving = bytes;
-            onBytes();
-          }),
-        onRun: () => {
+        onBytes: (bytes) => {
+          this.#moving = bytes;
+          answers.moved(bytes);
+          onBytes?.();
+        },
+        onRun: (_sink, _bytes, ns) => {
           this.#moving = 0n;
+          answers.ran(ns);
         },
         sink: (stream) => {
           this.current = targets.find((target) => target.stream === stream) ?? targets[0]!;
@@ -70,7 +74,8 @@ export class Feed {
       }),
     );
     if (this.#streams !== null) reader.scanner.takeOthers(this.#streams, targets[0]!.stream);
-    await reader.finish();
+    await answers.sent();
+    await reader.finish({ more: answers.more });
   }
 
   /** Takes the data fds of all devices into use. */

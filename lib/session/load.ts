@@ -10,8 +10,10 @@ import { type Input, StateFileReader } from '../transport/index.ts';
 import { GroupSignal, goHome, inStep, MemberFailure } from './group.ts';
 import { GroupOutcome } from './group-outcome.ts';
 import { type Feed, feedsOf } from './load-feed.ts';
+import { Answers, committed, recorded } from './load-peer.ts';
 import { LoadTarget, verdict } from './load-target.ts';
 import { OwnerGuard, refuseDiscard } from './owner.ts';
+import { type PeerTarget, SYNC } from './peer.ts';
 import type { SessionOptions } from './session.ts';
 import { type Aftermath, type ArcRecord, tryReset } from './transition.ts';
 import { verifyInput } from './verify.ts';
@@ -21,6 +23,12 @@ export interface LoadOptions extends SessionOptions {
   readonly then?: 'stop' | 'running';
   /** Several devices: none of them writes to another, so that those without P2P states need not wait. */
   readonly noP2pBetween?: boolean;
+  /** The other end of the input, for one device: it hears how far the driver is, and gives its own device up before this one runs. */
+  readonly peer?: PeerTarget;
+  /** Hears whenever something moves. */
+  readonly onMoved?: () => void;
+  /** Nanoseconds that a request takes on this kind of device, by the record. */
+  readonly latency?: (from: string, to: string) => bigint | null;
 }
 
 /** What became of one device. */
@@ -116,6 +124,7 @@ export async function loadGroup(
   options: LoadOptions = {},
 ): Promise<LoadGroupReport> {
   refuseOtherCount(prepared, devices.length);
+  if (options.peer !== undefined && devices.length !== 1) throw new RangeError('a peer gives one device');
   return new Load(devices, prepared, options).run();
 }
 
@@ -164,6 +173,8 @@ class Load {
       this.#feeds = await feedsOf(this.#prepared, this.#targets);
       await this.#guard.pause();
       await this.#fill();
+      const { peer } = this.#options;
+      if (peer !== undefined) await committed(this.#targets[0]!, this.#prepared.reader, peer);
       await this.#start();
     } catch (error) {
       // What was loaded is lost, and so is what the owner had: nothing for it to go on with.
@@ -190,12 +201,16 @@ class Load {
   async #fill(): Promise<void> {
     const group = this.#group;
     const targets = this.#targets;
+    const { peer } = this.#options;
     try {
       await this.#quiet();
       await group.together(targets, async (target) => {
         if (target !== this.#alone) await target.enter(State.RESUMING);
       });
-      await group.together(this.#feeds, (feed) => feed.run(group.signal, this.#progress()));
+      await group.together(this.#feeds, async (feed) => {
+        await peer?.ready(feed.current.device.facts.address, recorded(this.#options));
+        await feed.run(group.signal, this.#progress(), new Answers(feed.reader, this.#options));
+      });
       // The driver's own check, where it has one, is in this request.
       await group.together(targets, (target) => target.enter(State.STOP, verdict));
     } catch (error) {
@@ -291,5 +306,6 @@ class Load {
 }
 
 function skipped({ skipped: sections }: StateFileReader): string[] {
-  return sections.map(({ type }) => `skipped an ancillary section of unknown type ${JSON.stringify(type)}`);
+  const unknown = sections.filter(({ type }) => type !== SYNC);
+  return unknown.map(({ type }) => `skipped an ancillary section of unknown type ${JSON.stringify(type)}`);
 }

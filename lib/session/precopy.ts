@@ -160,10 +160,9 @@ export async function precopy(rounds: Rounds, options: PrecopyOptions): Promise<
         return { rounds: round, left: step.because, initialBytes, dirtyBytes, reinits, ns };
       step = { go: 'wait', because: 'gate' };
     }
-    const stay = `${step.because} ${detail ?? ''}`;
-    if (stay !== said)
+    if (step.because !== said)
       options.onStay?.(staying(rounds.device, step.because as StayReason, round, info, detail));
-    said = stay;
+    said = step.because;
     throwIfInterrupted(rounds.signal);
     waits = step.go === 'wait' && read === 0n ? waits + 1 : 0;
     if (step.go === 'wait') await pause(waits, limits.maxMs - elapsedMs, rounds.signal);

@@ -2,7 +2,7 @@
 import { loadBinding } from '../binding/index.ts';
 import type { NativeDataFd, NativeFrameOutput, TransferResult } from '../binding/types.ts';
 import type { MigrationSupport, OpenDevice } from '../device/types.ts';
-import { isErrno, type KnownState, stateName, VfioMigrateError } from '../protocol/index.ts';
+import { isErrno, type KnownState, State, stateName, VfioMigrateError } from '../protocol/index.ts';
 import type { StateFileWriter } from '../statefile/index.ts';
 import { type Output, watchTransfer } from '../transport/index.ts';
 import type { Part } from './group.ts';
@@ -23,7 +23,8 @@ import { requestFailed, type Trail, transition } from './transition.ts';
 export interface FrameSink {
   readonly output: Output;
   readonly writer: StateFileWriter;
-  readonly frames: NativeFrameOutput;
+  /** Replaced when something else than frames was written. */
+  frames: NativeFrameOutput;
   readonly frameSize: number | undefined;
   /** Ends the transfers. */
   readonly signal: AbortSignal;
@@ -39,8 +40,12 @@ export class SaveSource {
   readonly notes: string[] = [];
   readonly phases: PhaseReport[] = [];
   expected: bigint | null = null;
+  /** How long its bytes took, reading here and writing there. */
+  movedNs = 0n;
   /** What PRE_COPY came to, where there was one. */
   precopied: PrecopyReport | null = null;
+  /** Its state has moved on to another device: it stays in STOP. */
+  givenUp = false;
   #support: MigrationSupport | null = null;
   #found: number | null = null;
   #plan: SavePlan | null = null;
@@ -79,12 +84,12 @@ export class SaveSource {
 
   /** State that it is left in. */
   get home(): KnownState {
-    return this.plan.restore;
+    return this.givenUp ? State.STOP : this.plan.restore;
   }
 
   /** The same before the plan is known. */
   get homeOrNull(): KnownState | null {
-    return this.#plan?.restore ?? null;
+    return this.givenUp ? null : (this.#plan?.restore ?? null);
   }
 
   get part(): Part {
@@ -151,6 +156,8 @@ export class SaveSource {
     report.bytes += bytes;
     report.frames += frames;
     report.ns += result.endNs - result.startNs;
+    // A round that had nothing to read tells nothing about a rate.
+    if (bytes > 0n) this.movedNs += result.endNs - result.startNs;
     return result;
   }
 

@@ -9,16 +9,19 @@ import { State, stateName, VfioMigrateError } from '../protocol/index.ts';
 import { StateFileWriter } from '../statefile/index.ts';
 import { digestsOf, type Output } from '../transport/index.ts';
 import type { Identity } from './compat.ts';
+import type { DowntimeOptions, DowntimeReport } from './downtime.ts';
 import { bringBack, GroupSignal, inStep, MemberFailure, unwind } from './group.ts';
 import { GroupOutcome } from './group-outcome.ts';
+import { Live } from './live.ts';
 import { OwnerGuard } from './owner.ts';
+import type { PeerSource } from './peer.ts';
 import type { PrecopyOptions, PrecopyReport } from './precopy.ts';
 import { type FrameSink, SaveSource } from './save-source.ts';
 import type { SessionOptions } from './session.ts';
 import { sourceDocument } from './source.ts';
 import { type ArcRecord, errnoInfo } from './transition.ts';
 
-export interface SaveOptions extends SessionOptions, PrecopyOptions {
+export interface SaveOptions extends SessionOptions, PrecopyOptions, DowntimeOptions {
   /** Leave the device in STOP: its state has moved on, and it must be closed or reset, never run. */
   readonly move?: boolean;
   /** Use PRE_COPY where the device has it. Default true. */
@@ -29,6 +32,11 @@ export interface SaveOptions extends SessionOptions, PrecopyOptions {
   readonly digest?: 'sha256';
   /** What the device is, for the file (`identityOf`). Absent: nobody described it. */
   readonly identity?: Identity;
+  /**
+   * The other end of the output, which takes the state while the device runs and answers. It is a move: the device ends
+   * in STOP when the target has the state, and is brought back when it has not. For one device.
+   */
+  readonly peer?: PeerSource;
 }
 
 export interface SaveGroupOptions extends Omit<SaveOptions, 'identity'> {
@@ -68,6 +76,10 @@ interface SavedFile {
   readonly mode: 'snapshot' | 'move';
   /** Bytes of the file that holds them. */
   readonly fileBytes: bigint;
+  /** How long nothing ran. */
+  readonly downtime: DowntimeReport;
+  /** The device that the state was moved to; null when it went into a file. */
+  readonly target: { readonly device: string; readonly state: string } | null;
   /** From the first request to the whole file. */
   readonly ns: bigint;
   /** What a person should know: an ended session of somebody else, unknown capability bits, … */
@@ -146,6 +158,7 @@ class Save {
   readonly #notes: string[] = [];
   readonly #guard: OwnerGuard;
   readonly #outcome: GroupOutcome;
+  readonly #live: Live;
   #alone: SaveSource | null = null;
 
   constructor(devices: readonly OpenDevice[], output: Output, options: SaveGroupOptions) {
@@ -155,6 +168,7 @@ class Save {
     this.#group = new GroupSignal(options.signal);
     this.#guard = new OwnerGuard(devices, options);
     this.#outcome = new GroupOutcome(devices);
+    this.#live = new Live(this.#sources, this.#group, options);
   }
 
   /** What a failure leaves of the devices' owner. */
@@ -165,15 +179,19 @@ class Save {
 
   async run(): Promise<SaveGroupReport> {
     const started = process.hrtime.bigint();
-    const mode = this.#options.move === true ? 'move' : 'snapshot';
+    const { peer } = this.#options;
+    const mode = this.#options.move === true || peer !== undefined ? 'move' : 'snapshot';
     this.#group.throwIfInterrupted();
     await this.#group.together(this.#sources, (source) => source.prepare(this.#options));
     const { alone } = inStep(this.#sources, this.#options.noP2pBetween === true);
     this.#alone = alone === null ? null : this.#sources[alone]!;
     await this.#session(mode);
+    if (peer !== undefined) this.#sources[0]!.givenUp = true;
     const lost = await bringBack(this.#sources, this.#alone);
+    if (peer !== undefined) await this.#live.handOver(peer, lost[0] ?? null);
+    else if (mode === 'snapshot' && lost.every((error) => error === null)) this.#live.runs();
     const stuck = lost.every((error) => error === null) && mode === 'snapshot' ? await this.#letRun() : null;
-    await this.#finish(lost);
+    if (peer === undefined) await this.#finish(lost);
     if (stuck !== null) throw stuck;
     return this.#report(mode, process.hrtime.bigint() - started);
   }
@@ -200,6 +218,8 @@ class Save {
       devices,
       bytes: devices.reduce((sum, { bytes }) => sum + bytes, 0n),
       fileBytes: writer.offset,
+      downtime: this.#live.report(),
+      target: this.#live.target,
       ns,
       notes: [
         ...this.#sources.flatMap((source) =>
@@ -235,21 +255,35 @@ class Save {
   async #session(mode: 'snapshot' | 'move'): Promise<void> {
     const group = this.#group;
     const sources = this.#sources;
+    const live = this.#live;
+    const { peer } = this.#options;
     try {
       await group.together(sources, (source) => source.estimate());
+      await peer?.hello();
       await this.#output.write(this.#writer.begin(this.#document(mode)));
+      await peer?.ready();
       const sink = this.#sink();
       await this.#precopy(sink);
-      group.throwIfInterrupted();
+      group.throwIfEnded();
       await this.#guard.pause();
+      live.stops();
       await this.#quiet();
       await group.together(sources, async (source) => {
         if (source !== this.#alone) await source.enter(State.STOP_COPY);
         await source.read(State.STOP_COPY, sink);
       });
       this.#writer.settle(sink.frames.crc());
+      group.throwIfEnded();
+      if (peer !== undefined) {
+        await this.#output.write(this.#writer.totals(this.#arcTimes()));
+        await this.#output.write(this.#writer.end());
+        await peer.validated(this.#writer.streamOffset(0));
+        group.throwIfEnded();
+      }
     } catch (error) {
-      throw await this.#unwound(error);
+      throw await this.#unwound(await live.failed(error));
+    } finally {
+      live.settled();
     }
   }
 
@@ -295,8 +329,9 @@ class Save {
   #precopy(sink: FrameSink): Promise<void> {
     return this.#group.together(this.#sources, async (source) => {
       const { precopy } = source.plan;
-      if (precopy === null) return;
-      await source.precopy(precopy, sink, this.#options);
+      const gate = this.#live.gate(source, sink);
+      if (precopy === null) await gate?.(true);
+      else await source.precopy(precopy, sink, this.#options, gate);
     });
   }
 
@@ -312,9 +347,8 @@ class Save {
   }
 
   async #finish(lost: readonly (VfioMigrateError | null)[]): Promise<void> {
-    const arcs = this.#sources.map(({ trail }) => trail.arcs.filter(({ errno }) => errno === undefined));
     try {
-      await this.#output.write(this.#writer.totals(arcs));
+      await this.#output.write(this.#writer.totals(this.#arcTimes()));
       if (this.#options.digest !== undefined) await this.#digest();
       await this.#output.write(this.#writer.end());
       await this.#output.finish();
@@ -339,6 +373,10 @@ class Save {
     );
   }
 
+  #arcTimes() {
+    return this.#sources.map(({ trail }) => trail.arcs.filter(({ errno }) => errno === undefined));
+  }
+
   async #digest(): Promise<void> {
     const { signal } = this.#options;
     const digests = await digestsOf(this.#output, { ...(signal && { signal }) });
@@ -351,6 +389,7 @@ class Save {
     const failed = failure instanceof MemberFailure ? (failure.member as SaveSource) : null;
     const error = failure instanceof MemberFailure ? failure.error : failure;
     const after = await unwind(this.#sources, this.#alone);
+    await this.#options.peer?.abort(after[0]?.stateAfter ?? 'unknown', (error as Error).message);
     const source = failed ?? this.#sources[0]!;
     const known = this.#explained(error);
     const errno = known instanceof VfioMigrateError ? undefined : errnoInfo(known);

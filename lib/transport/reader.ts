@@ -34,8 +34,8 @@ export interface DataOptions extends Watch {
   readonly tap?: (stream: number, bytes: Uint8Array) => void;
   /** An errno of the sink, as an error to throw. Default: thrown as it is. */
   explainSink?(error: unknown): unknown;
-  /** Hears of each finished run. */
-  onRun?(sink: TransferSink, bytes: bigint): void;
+  /** Hears of each finished run; `ns`: from its first byte to its end. */
+  onRun?(sink: TransferSink, bytes: bigint, ns: bigint): void;
 }
 
 /** Calls in this order: `open`, `data`, `finish`. Each rejects with a VfioMigrateError for a file that is not good. */
@@ -83,9 +83,9 @@ export class StateFileReader {
 
   /**
    * Reads the rest: totals, digests, the end marker, and that nothing follows. Returns when the file is whole.
-   * On a pipe this waits for the writer to close it.
+   * On a pipe this waits for the writer to close it; not with `more`, where something else may follow.
    */
-  async finish(): Promise<void> {
+  async finish(options: { readonly more?: boolean } = {}): Promise<void> {
     const { scanner } = this;
     while (!scanner.done) {
       const section = await this.#section();
@@ -93,6 +93,7 @@ export class StateFileReader {
       else if (section.kind === 'frame') throw new Error('finish before data');
       else await this.#take(section);
     }
+    if (options.more === true) return;
     if ((await this.input.read(new Uint8Array(1))) > 0) throw scanner.trailing();
   }
 
@@ -136,7 +137,7 @@ export class StateFileReader {
       const result = await watchTransfer(transfer, options);
       const { position } = scanner;
       scanner.takeRun({ ...result, stream, phase: options.split ? phase : null });
-      options.onRun?.(sink, result.bytes);
+      options.onRun?.(sink, result.bytes, result.endNs - result.firstByteNs);
       this.onFrames?.(position, result.bytes, result.frames);
       this.#pending = result.header;
       if (result.end !== 'header') throw scanner.truncated(scanner.position);

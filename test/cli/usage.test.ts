@@ -54,7 +54,7 @@ describe('a command line that makes no sense', () => {
     [['help', 'sav'], /unknown command 'sav'/],
     [['info'], /missing required argument 'dev'/],
     [['list', 'x'], /too many arguments/],
-    [['save', '65:00.2'], /required option '-o, --output <file>'/],
+    [['save', '65:00.2'], /required option '-o, --output <file>' \(or --peer\)/],
     [['save', '65:00.2', '-o'], /argument missing/],
     [['save', '65:00.2', '-o', 'x', '--via', 'usb'], /Allowed choices are group, cdev/],
     [['save', '65:00.2', '-o', 'x', '--frobnicate'], /unknown option '--frobnicate'/],

@@ -13,20 +13,23 @@ import {
   loadGroup,
   prepareLoad,
 } from '../../session/load.ts';
+import { PeerTarget, Watchdog } from '../../session/peer.ts';
 import { refusePfInUse, sessionWarnings } from '../../session/session.ts';
-import { openInput } from '../../transport/index.ts';
+import { type Input, openInput, openPeer } from '../../transport/index.ts';
 import { verdictText } from '../answers.ts';
-import { type CommandContext, type CommandResult, text } from '../context.ts';
+import { type CommandContext, type CommandResult, flag, text, texts } from '../context.ts';
 import { sidecarsOf } from '../describing.ts';
 import { afterClosing, type Found, findDevices, sessionOptions, withDevices } from '../devices.ts';
+import { asError } from '../errors.ts';
 import { fileOptions } from '../files.ts';
 import { arcRows, duration, exactSize, keyValues, rate, type Value } from '../format.ts';
 import { type Keeper, keeperOf } from '../keep.ts';
+import { peerTimeout, putOnRecord, recordedLatency, refuseForSeveral } from '../live.ts';
 import { overridesOf } from '../policy.ts';
 import { streamsOf, targetOf } from '../streams.ts';
 
 export async function run(context: CommandContext): Promise<CommandResult> {
-  const { options, signal } = context;
+  const { options } = context;
   const then = (text(options, 'then') ?? 'stop') as NonNullable<LoadOptions['then']>;
   const named = context.operands.map(targetOf);
   const found = await findDevices(
@@ -37,10 +40,17 @@ export async function run(context: CommandContext): Promise<CommandResult> {
   const keeper = await keeperFor(context, found);
   if (then === 'running' && keeper === null) for (const { facts } of found) refuseRunningForNobody(facts);
   const warnings = keeper === null ? found.flatMap(({ facts }) => sessionWarnings(facts, 'load')) : [];
-  const input = await openInput(text(options, 'input') as string, { signal });
+  if (found.length > 1) refuseForSeveral(context, ['peer', 'recordLatency']);
+  const latency = await recordedLatency(options, found[0]!.facts);
+  const source = await openSource(context);
+  const { input, peer } = source;
   try {
+    await peer?.hello();
     // Before a device is opened: a file that is not whole is no reason to reset it.
-    const prepared = await prepareLoad(input, fileOptions(context, 'verify'));
+    const prepared = await prepareLoad(input, {
+      ...fileOptions(context, 'verify'),
+      signal: source.signal,
+    });
     const order = streamsOf(prepared, named);
     const targets = order.map((i) => found[i]!);
     const checked = await compare(context, targets, prepared);
@@ -49,6 +59,10 @@ export async function run(context: CommandContext): Promise<CommandResult> {
         ...sessionOptions(context, 'load'),
         then,
         noP2pBetween: options.p2pBetween === false,
+        ...latency,
+        signal: source.signal,
+        onMoved: source.moved,
+        ...(peer === null ? {} : { peer }),
       });
       const notes = checked.flatMap((check, i) => aboutEach(loaded, i, check.notes));
       const report = { ...loaded, notes: [...notes, ...loaded.notes] };
@@ -57,18 +71,82 @@ export async function run(context: CommandContext): Promise<CommandResult> {
         checked,
         targets.map(({ facts }) => keeper?.says ?? afterClosing(facts)),
       );
+      await putOnRecord(context, targets[0]!.facts, report.devices[0]!.arcs);
+      await peer?.released(report.devices[0]!.stateAfter);
       if (keeper !== null) await pass(context, keeper, devices[0]!, report.devices[0]!, text);
       return { document: { ...documentOf(report, checked), warnings }, text };
     }).catch((error: unknown) => {
       throw withReport(error, checked);
     });
-    if (keeper === null) return result;
+    if (keeper === null) return source.takesOutput ? said(context, result) : result;
     const exit = await keeper.after();
-    return { ...result, text: keeper.takesOutput ? [] : result.text, exit };
+    if (source.takesOutput) said(context, result);
+    return { ...result, text: keeper.takesOutput || source.takesOutput ? [] : result.text, exit };
+  } catch (thrown) {
+    const error = source.explain(thrown);
+    if (peer !== null) await peer.refuse(asError(error, null));
+    throw error;
   } finally {
     await keeper?.close();
-    input.close();
+    source.close();
   }
+}
+
+/** Where the state comes from. */
+interface Source {
+  readonly input: Input;
+  readonly peer: PeerTarget | null;
+  /** Standard output belongs to the source. */
+  readonly takesOutput: boolean;
+  readonly signal: AbortSignal;
+  readonly moved: () => void;
+  explain(error: unknown): unknown;
+  close(): void;
+}
+
+async function openSource(context: CommandContext): Promise<Source> {
+  const { options, signal } = context;
+  const where = text(options, 'peer');
+  if (where === undefined) {
+    const input = await openInput(text(options, 'input') as string, { signal });
+    const close = () => input.close();
+    return {
+      input,
+      peer: null,
+      takesOutput: false,
+      signal,
+      moved: () => {},
+      explain: (error) => error,
+      close,
+    };
+  }
+  if (where === '-' && (flag(options, 'json') || texts(options, 'exec').length > 0)) {
+    const other = flag(options, 'json') ? '--json' : '--exec';
+    throw new VfioMigrateError('usage', `--peer - and ${other} both want standard output`, {
+      remedy: 'Use --peer unix:PATH, or do without.',
+    });
+  }
+  const watchdog = new Watchdog(signal, peerTimeout(context));
+  const port = await openPeer(where, watchdog.signal);
+  // The wait for somebody to connect does not count.
+  watchdog.moved();
+  return {
+    input: port.input,
+    peer: new PeerTarget(port),
+    takesOutput: where === '-',
+    signal: watchdog.signal,
+    moved: watchdog.moved,
+    explain: (error) => watchdog.explain(error),
+    close: () => {
+      watchdog.close();
+      port.close();
+    },
+  };
+}
+
+function said({ messages }: CommandContext, result: CommandResult): CommandResult {
+  for (const line of result.text) messages.say(line);
+  return { ...result, text: [] };
 }
 
 /** Who keeps the device. A descriptor, a socket and a command line are for one: several are loaded and let go. */

@@ -3,14 +3,24 @@
 import { describeDevice } from '../../describe/index.ts';
 import type { DeviceFacts } from '../../device/types.ts';
 import { type Identity, identityOf, withoutOrigins } from '../../session/compat.ts';
+import { PeerSource } from '../../session/peer.ts';
 import { type SavedDevice, type SaveGroupReport, saveGroup } from '../../session/save.ts';
 import { refusePfInUse, sessionWarnings } from '../../session/session.ts';
-import { type CommandContext, type CommandResult, flag } from '../context.ts';
+import { connectPeer, type Output } from '../../transport/index.ts';
+import { type CommandContext, type CommandResult, flag, text } from '../context.ts';
 import { sidecarsOf } from '../describing.ts';
 import { afterClosing, type Found, findDevices, sessionOptions, withDevices } from '../devices.ts';
 import { withOutput } from '../files.ts';
 import { arcRows, duration, exactSize, keyValues, rate, type Value } from '../format.ts';
-import { precopyOptions, precopyText } from '../live.ts';
+import {
+  downtimeOptions,
+  downtimeText,
+  peerTimeout,
+  precopyOptions,
+  precopyText,
+  putOnRecord,
+  refuseForSeveral,
+} from '../live.ts';
 
 export async function run(context: CommandContext): Promise<CommandResult> {
   const { options } = context;
@@ -19,19 +29,23 @@ export async function run(context: CommandContext): Promise<CommandResult> {
   const warnings = found.flatMap(({ facts }) => sessionWarnings(facts, 'save'));
   const identities: Identity[] = [];
   for (const each of found) identities.push(await identify(context, each));
+  if (found.length > 1) refuseForSeveral(context, ['peer', 'downtimeLimit', 'recordLatency']);
+  const live = { ...precopyOptions(context), ...(await downtimeOptions(context, found[0]!.facts)) };
   // The output before the device: opening that may reset it, and a name that is taken is no reason to.
-  const report = await withOutput(context, (output) =>
+  const report = await withSink(context, (output, peer) =>
     withDevices(context, found, warnings, (devices) =>
       saveGroup(devices, output, {
         ...sessionOptions(context, 'save'),
         move: flag(options, 'move'),
-        ...precopyOptions(context),
+        ...live,
         noP2pBetween: options.p2pBetween === false,
         identities,
         ...(options.digest === 'sha256' ? { digest: 'sha256' } : {}),
+        ...(peer === null ? {} : { peer }),
       }),
     ),
   );
+  await putOnRecord(context, found[0]!.facts, report.devices[0]!.arcs);
   return {
     document: { ...documentOf(report), warnings },
     text: summary(
@@ -39,6 +53,27 @@ export async function run(context: CommandContext): Promise<CommandResult> {
       found.map(({ facts }) => facts),
     ),
   };
+}
+
+/** A file, a pipe, or somebody who answers. */
+async function withSink<T>(
+  context: CommandContext,
+  work: (output: Output, peer: PeerSource | null) => Promise<T>,
+): Promise<T> {
+  const { options, messages } = context;
+  const where = text(options, 'peer');
+  if (where === undefined) {
+    if (text(options, 'output') === '-')
+      messages.detail('whether the reader of the pipe takes the state cannot be known here; --peer can tell');
+    return withOutput(context, (output) => work(output, null));
+  }
+  const link = await connectPeer(where, context.signal);
+  const peer = new PeerSource(link, peerTimeout(context));
+  try {
+    return await work(link.output, peer);
+  } finally {
+    peer.close();
+  }
 }
 
 /** What the device is, before it is opened. A fault in its metadata is no reason not to save it. */
@@ -57,7 +92,7 @@ function documentOf({ devices, ...report }: SaveGroupReport): Record<string, unk
 }
 
 function summary(report: SaveGroupReport, facts: readonly DeviceFacts[]): string[] {
-  const { devices, output, bytes, fileBytes, ns, notes } = report;
+  const { devices, output, bytes, fileBytes, ns, notes, target } = report;
   const speed = rate(bytes, ns);
   const several = devices.length > 1;
   return keyValues([
@@ -72,9 +107,11 @@ function summary(report: SaveGroupReport, facts: readonly DeviceFacts[]): string
       ['pre-copy', precopyText(device.precopy)] as const,
       ...(several ? deviceEnd(report, device, facts[i]!) : []),
     ]),
-    ['file', exactSize(fileBytes)],
+    ['downtime', downtimeText(report.downtime)],
+    [target === null ? 'file' : 'sent', exactSize(fileBytes)],
     ['time', `${duration(ns)}${speed === null ? '' : `, ${speed}`}`],
     ...(several ? [] : deviceEnd(report, devices[0]!, facts[0]!)),
+    ['target', target === null ? null : `${target.device} is in ${target.state}`],
     ['note', notes],
   ]);
 }

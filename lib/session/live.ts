@@ -1,0 +1,190 @@
+/** What a save does so that nothing stands still for long: the gate before a device is stopped, and the clock after it. */
+import { loadBinding } from '../binding/index.ts';
+import { type KnownState, State, stateName, VfioMigrateError } from '../protocol/index.ts';
+import { type DowntimeReport, type Prediction, predict, predictionText } from './downtime.ts';
+import type { GroupSignal } from './group.ts';
+import { MemberFailure } from './group.ts';
+import { type PeerSource, SYNC } from './peer.ts';
+import type { Gate } from './precopy.ts';
+import type { SaveGroupOptions } from './save.ts';
+import type { FrameSink, SaveSource } from './save-source.ts';
+import { recover, stateOrNull } from './transition.ts';
+
+export class Live {
+  readonly #sources: readonly SaveSource[];
+  readonly #group: GroupSignal;
+  readonly #options: SaveGroupOptions;
+  #predicted: Prediction | null = null;
+  #stopped: bigint | null = null;
+  #ns: bigint | null = null;
+  #hard: NodeJS.Timeout | undefined;
+  target: { readonly device: string; readonly state: string } | null = null;
+
+  constructor(sources: readonly SaveSource[], group: GroupSignal, options: SaveGroupOptions) {
+    this.#sources = sources;
+    this.#group = group;
+    this.#options = options;
+    const { peer } = options;
+    if (peer === undefined) return;
+    if (sources.length !== 1) throw new RangeError('a peer takes one device');
+    peer.signal = group.signal;
+    peer.onFailure = (error) => group.fail(error);
+    if (peer.failed !== null) group.fail(peer.failed);
+  }
+
+  /** What has a say before this device is stopped; undefined where nothing has. */
+  gate(source: SaveSource, sink: FrameSink): Gate | undefined {
+    const { peer, downtimeLimitMs, latency } = this.#options;
+    if (peer === undefined && downtimeLimitMs === undefined && latency === undefined) return undefined;
+    return async (last) => {
+      // The target's driver has what was read so far: then it can be said what it makes of the initial bytes.
+      if (peer !== undefined) await this.#synced(peer, sink);
+      this.#predicted = await this.#predict(source);
+      return this.#tooLong(source, this.#predicted, last);
+    };
+  }
+
+  #tooLong(source: SaveSource, prediction: Prediction, last: boolean): string | null {
+    const { downtimeLimitMs } = this.#options;
+    if (downtimeLimitMs === undefined || prediction.ms <= downtimeLimitMs) return null;
+    const says = `the downtime would be ${predictionText(prediction)}; the limit is ${downtimeLimitMs} ms`;
+    if (!last) return says;
+    const { address } = source.device.facts;
+    throw new VfioMigrateError('downtime-exceeded', `${address} was not stopped: ${says}`, {
+      device: address,
+      remedy:
+        'Allow more (--downtime-limit), wait longer (--precopy-max-seconds), or make the link faster; terms that are guesses become figures with --record-latency.',
+    });
+  }
+
+  async #synced(peer: PeerSource, sink: FrameSink): Promise<void> {
+    const { writer, output } = sink;
+    writer.settle(sink.frames.crc());
+    await output.write(writer.ancillary(SYNC, new Uint8Array(0)));
+    sink.frames = loadBinding().createFrameOutput(writer.crc);
+    await peer.accepted(writer.streamOffset(0));
+  }
+
+  async #predict(source: SaveSource): Promise<Prediction> {
+    const { peer, latency } = this.#options;
+    const bytes = await source.device.dataSize().catch(() => source.expected);
+    const from = stateName(await source.device.state());
+    const back = stateName(source.plan.restore);
+    const known = peer?.facts;
+    return predict({
+      bytes,
+      moved: {
+        bytes: source.phases.reduce((sum, phase) => sum + phase.bytes, 0n),
+        ns: source.movedNs,
+      },
+      targetRate: known?.bytesPerSecond ?? null,
+      stop: latency?.(from, 'STOP_COPY') ?? null,
+      back: latency?.('STOP_COPY', back) ?? null,
+      target: known === undefined ? null : { stop: known.stopNs, run: known.runNs },
+    });
+  }
+
+  /** The next request stops a device. */
+  stops(): void {
+    if (!this.#sources.some(({ found }) => RUNS.has(found as KnownState))) return;
+    this.#stopped = process.hrtime.bigint();
+    const { downtimeHardMs } = this.#options;
+    if (downtimeHardMs === undefined) return;
+    this.#hard = setTimeout(() => this.#group.fail(this.#overdue(downtimeHardMs)), downtimeHardMs);
+  }
+
+  #overdue(ms: number): VfioMigrateError {
+    const { address } = this.#sources[0]!.device.facts;
+    const device = this.#sources.length === 1 ? `${address} has` : `${this.#sources.length} devices have`;
+    return new VfioMigrateError('downtime-exceeded', `${device} stood still for more than ${ms} ms`, {
+      device: address,
+      remedy:
+        'Allow more (--downtime-hard), or make the sink faster; a request that runs cannot be cut short.',
+    });
+  }
+
+  /** Nothing is taken back any more, or everything was. */
+  settled(): void {
+    clearTimeout(this.#hard);
+  }
+
+  runs(): void {
+    if (this.#stopped !== null) this.#ns = process.hrtime.bigint() - this.#stopped;
+  }
+
+  /** What a session really failed with, where the failure that was met is only its consequence. */
+  async failed(error: unknown): Promise<unknown> {
+    const { peer } = this.#options;
+    const met = error instanceof MemberFailure ? error.error : error;
+    const sink =
+      (met as { side?: string }).side === 'sink' || (met as { code?: string }).code === 'output-failed';
+    const reason = this.#group.reason ?? (sink && peer !== undefined ? await peer.reason(null) : null);
+    if (reason === null) return error;
+    return error instanceof MemberFailure ? new MemberFailure(error.member, reason) : reason;
+  }
+
+  /** The target has the state, and the device here was asked for STOP. From the commit on only the target runs. */
+  async handOver(peer: PeerSource, lost: VfioMigrateError | null): Promise<void> {
+    const { device } = this.#sources[0]!;
+    const { address } = device.facts;
+    if (lost !== null) await this.#mustStand(peer, lost);
+    try {
+      const state = await peer.commit();
+      this.target = { device: peer.facts.device ?? peer.link.name, state };
+      if (state === 'RUNNING') this.runs();
+    } catch (error) {
+      if (!(error instanceof VfioMigrateError)) throw error;
+      if (!peer.committed) throw await this.#takenBack(error);
+      const now = await stateOrNull(device);
+      throw new VfioMigrateError(error.code, `${address} was given up: ${error.message}`, {
+        ...error.facts,
+        device: address,
+        stateAfter: now === null ? 'unknown' : stateName(now),
+        recovery: 'nothing was tried: it was given up, and still holds its state',
+        cause: error,
+      });
+    }
+  }
+
+  /** The target went before it was told to run: the device here runs on. */
+  async #takenBack(error: VfioMigrateError): Promise<unknown> {
+    const source = this.#sources[0]!;
+    source.givenUp = false;
+    const after = await recover(source.device, source.plan.restore, source.trail);
+    const { address } = source.device.facts;
+    return new VfioMigrateError(error.code, error.message, {
+      ...error.facts,
+      device: address,
+      ...after,
+      cause: error,
+    });
+  }
+
+  /** The device is not in STOP as it should be. Where it runs, the target must not; where that is not known, nobody is told to. */
+  async #mustStand(peer: PeerSource, lost: VfioMigrateError): Promise<void> {
+    const { device } = this.#sources[0]!;
+    const now = await stateOrNull(device);
+    if (now !== null && STANDS.has(now)) return;
+    const name = now === null ? 'unknown' : stateName(now);
+    if (now !== null) await peer.abort(name, 'the source could not be stopped');
+    throw new VfioMigrateError(
+      lost.code,
+      `${device.facts.address}: the target was not told to run: ${lost.message}`,
+      {
+        ...lost.facts,
+        device: device.facts.address,
+        stateAfter: name,
+        peer: { device: peer.facts.device ?? peer.link.name, stateAfter: peer.facts.state ?? 'unknown' },
+      },
+    );
+  }
+
+  report(): DowntimeReport {
+    const { downtimeLimitMs } = this.#options;
+    return { ns: this.#ns, predicted: this.#predicted, limitMs: downtimeLimitMs ?? null };
+  }
+}
+
+const RUNS: ReadonlySet<number> = new Set([State.RUNNING, State.RUNNING_P2P]);
+/** In these a device does nothing: it may be given up. */
+const STANDS: ReadonlySet<number> = new Set([State.STOP, State.STOP_COPY, State.ERROR]);
