@@ -7,6 +7,7 @@ import { compat } from './compat.mjs';
 import { group } from './group.mjs';
 import { context } from './lab.mjs';
 import { leftover } from './leftover.mjs';
+import { live } from './live.mjs';
 import { owners } from './owners.mjs';
 import { refuse } from './refuse.mjs';
 import { access, devices, show } from './show.mjs';
@@ -24,6 +25,7 @@ const PARTS = Object.entries({
   access,
   owners,
   group,
+  live,
   transcript: transcripts,
 });
 const only = process.argv[2] ?? '';
