@@ -37,6 +37,12 @@ describe('save --peer', () => {
     expect(existsSync(path)).toBe(false);
   });
 
+  it('is what a pipe is not: nobody answers there', () => {
+    expect(shell(`$CLI --mock masks save ${SOURCE} -o - | cat >/dev/null`).stderr).toMatch(
+      /note: +whether the reader of the pipe takes the state cannot be known here/,
+    );
+  });
+
   it('runs on when the other driver refuses, and says why: exit code 10', () => {
     const { status, stderr } = shell(
       `$CLI --mock troubles save 01:00.0 --peer '${load('0a:00.0', 'troubles')}'`,

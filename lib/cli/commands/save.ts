@@ -49,24 +49,22 @@ export async function run(context: CommandContext): Promise<CommandResult> {
   return {
     document: { ...documentOf(report), warnings },
     text: summary(
-      report,
+      options.output === '-' ? { ...report, notes: [...report.notes, UNANSWERED] } : report,
       found.map(({ facts }) => facts),
     ),
   };
 }
+
+const UNANSWERED =
+  'whether the reader of the pipe takes the state cannot be known here; the one at the other end of --peer answers';
 
 /** A file, a pipe, or somebody who answers. */
 async function withSink<T>(
   context: CommandContext,
   work: (output: Output, peer: PeerSource | null) => Promise<T>,
 ): Promise<T> {
-  const { options, messages } = context;
-  const where = text(options, 'peer');
-  if (where === undefined) {
-    if (text(options, 'output') === '-')
-      messages.detail('whether the reader of the pipe takes the state cannot be known here; --peer can tell');
-    return withOutput(context, (output) => work(output, null));
-  }
+  const where = text(context.options, 'peer');
+  if (where === undefined) return withOutput(context, (output) => work(output, null));
   const link = await connectPeer(where, context.signal);
   const peer = new PeerSource(link, peerTimeout(context));
   try {
