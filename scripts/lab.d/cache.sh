@@ -4,6 +4,7 @@
 # cannot_run.
 #
 #   $cache/<version>/   vmlinuz, modules/*.ko, modules.load, release, recipe
+#   $cache/built-<package>-<version>/   the same, of a kernel that was built here
 #   $cache/node-<key>/  bin/node, lib/*.so*
 #
 # Everything is made in a directory beside its final place and renamed: what has
@@ -21,7 +22,7 @@ readonly headers_package=linux-headers-6.12-amd64
 readonly source_package=linux-source-6.12
 
 recipe() {
-  { echo "$recipe_version" && cat "$lab_d/modules"; } | sha256sum | cut -d' ' -f1
+  { echo "$recipe_version" && (cd "$lab_d" && cat "${kernel_recipe[@]}"); } | sha256sum | cut -d' ' -f1
 }
 
 # usable DIR: made by the present recipe? (A finished entry always has its recipe.)
@@ -41,41 +42,43 @@ available_versions() {
   apt-cache madison "$1" 2>/dev/null | awk -F' *[|] *' '$3 !~ /Sources/ { print $2 }' | sort -ruV
 }
 
-# The newest version that all three packages have. The signed image can lag behind
-# the source by a day, and a module fits only the kernel it was built for.
+# The newest version that all packages have. The signed image can lag behind the
+# source by a day, and a module fits only the kernel it was built for.
 newest_common_version() {
-  local version
-  for version in $(available_versions "$image_package"); do
-    if available_versions "$headers_package" | grep -qxF -- "$version" &&
-      available_versions "$source_package" | grep -qxF -- "$version"; then
-      echo "$version"
-      return
-    fi
+  local first=$1 version package
+  shift
+  for version in $(available_versions "$first"); do
+    for package in "$@"; do
+      available_versions "$package" | grep -qxF -- "$version" || continue 2
+    done
+    echo "$version"
+    return
   done
 }
 
 # The newest version in the cache that can be used as it is.
 newest_cached_version() {
   local entry
-  for entry in "$cache"/*/recipe; do
+  for entry in "$cache/$kernel_prefix"*/recipe; do
     entry=${entry%/recipe}
-    if [[ -f $entry/vmlinuz ]] && usable "$entry"; then basename "$entry"; fi
+    if [[ -f $entry/vmlinuz ]] && usable "$entry"; then echo "${entry#"$cache/$kernel_prefix"}"; fi
   done | sort -rV | head -n1
 }
 
-# Sets kernel to the directory of the kernel to boot, making it when needed.
+# Sets kernel to the directory of the kernel to boot, making it when needed. Of which
+# kind it is, choose_kernel has said.
 provide_kernel() {
   local version='' cached
   if command -v apt-cache >/dev/null; then
-    version=$(newest_common_version)
+    version=$(newest_common_version "${kernel_packages[@]}")
     if [[ -z $version && $EUID == 0 ]]; then
       say 'apt has no list with the kernel packages; running apt-get update once'
       apt-get -qq update >&2 || say 'apt-get update failed'
-      version=$(newest_common_version)
+      version=$(newest_common_version "${kernel_packages[@]}")
     fi
   fi
-  if [[ -n $version ]] && usable "$cache/$version"; then
-    kernel=$cache/$version
+  if [[ -n $version ]] && usable "$cache/$kernel_prefix$version"; then
+    kernel=$cache/$kernel_prefix$version
     return
   fi
 
@@ -84,23 +87,46 @@ provide_kernel() {
     # A plain call, asked for its result afterwards: in a condition bash would not
     # stop at a failing step inside it.
     make_kernel "$version"
-    if usable "$cache/$version"; then
-      kernel=$cache/$version
+    if usable "$cache/$kernel_prefix$version"; then
+      kernel=$cache/$kernel_prefix$version
       return
     fi
     [[ -n $cached ]] || cannot_run "the packages of kernel $version could not be fetched, and none is in the cache"
     say "could not fetch kernel $version; using $cached from the cache"
   elif [[ -z $cached ]]; then
-    cannot_run "apt knows no version that $image_package, $headers_package and $source_package all have" \
-      'they are in Debian 12 (bookworm-security); with that in the sources: apt-get update'
+    cannot_run "apt knows no version of: ${kernel_packages[*]}" \
+      'those of the stock kernel are in Debian 12 (bookworm-security); with that in the sources: apt-get update'
   fi
-  kernel=$cache/$cached
+  kernel=$cache/$kernel_prefix$cached
+}
+
+# choose_kernel KIND: stock, cdev, or a source package. Sets what the rest asks for:
+#
+#   kernel_packages  what has to be of one version
+#   kernel_prefix    of the entry's name in the cache
+#   kernel_recipe    files of lab.d that the entry depends on
+#   kernel_fetch, kernel_make  functions that take the version
+choose_kernel() {
+  case $1 in
+  stock)
+    kernel_packages=("$image_package" "$headers_package" "$source_package")
+    kernel_recipe=(modules)
+    kernel_prefix='' kernel_fetch=fetch_packages kernel_make=unpack_and_build
+    ;;
+  *)
+    source=$1
+    [[ $source != cdev ]] || source=$source_package
+    kernel_packages=("$source")
+    kernel_recipe=(modules config)
+    kernel_prefix=built-$source- kernel_fetch=fetch_source kernel_make=build_source
+    ;;
+  esac
 }
 
 # make_kernel VERSION: makes nothing when the packages cannot be fetched; everything
 # after that is a failure of the lab and ends it.
 make_kernel() {
-  local version=$1 entry=$cache/$1 lock
+  local version=$1 entry=$cache/$kernel_prefix$1 lock
   mkdir -p "$cache"
   # Two runs at once must not both download 280 MB; the second one waits.
   exec {lock}>"$cache/.lock"
@@ -109,8 +135,8 @@ make_kernel() {
     prune
     work=$(mktemp -d "$cache/.making-XXXXXX")
     chmod 755 "$work"
-    if fetch_packages "$version"; then
-      unpack_and_build "$version"
+    if "$kernel_fetch" "$version"; then
+      "$kernel_make" "$version"
       [[ ! -e $entry ]] || mv -- "$entry" "$work/replaced"
       mv -- "$work/entry" "$entry"
     fi
@@ -180,6 +206,47 @@ unpack_and_build() {
   depmod -b "$root" "$release"
   collect_modules "$root" "$release" "$entry"
   cp "$root/boot/vmlinuz-$release" "$entry/vmlinuz"
+  echo "$release" >"$entry/release"
+  recipe >"$entry/recipe"
+}
+
+fetch_source() {
+  say "fetching $source $1 (about 140 MB, once)"
+  mkdir "$work/packages"
+  (cd "$work/packages" && apt-get -qq -o APT::Sandbox::User=root download "$source=$1") >&2
+}
+
+# A kernel with nothing but what the lab needs: some 600 files to compile, where a
+# distribution's has 20 000.
+build_source() {
+  local tree entry=$work/entry option release
+  say "building $source $1 with scripts/lab.d/config (about ten minutes on two processors)"
+  dpkg-deb --fsys-tarfile "$work"/packages/*.deb |
+    tar -xO --wildcards './usr/src/linux-source-*.tar.xz' | xz -dc | tar -x -C "$work"
+  tree=$(echo "$work"/linux-source-*)
+  {
+    make -C "$tree" tinyconfig
+    (cd "$tree" && scripts/kconfig/merge_config.sh -m .config "$lab_d/config")
+    make -C "$tree" olddefconfig
+  } >"$work/make.log" 2>&1 || {
+    cat "$work/make.log" >&2
+    fail "$source cannot be configured"
+  }
+  # An option that this version does not have, or that another one rules out, is dropped
+  # in silence.
+  while read -r option; do
+    [[ $option == CONFIG_* ]] || continue
+    grep -qxF -- "$option" "$tree/.config" || fail "$source does not take $option (scripts/lab.d/config)"
+  done <"$lab_d/config"
+  nice make -C "$tree" -j"$(nproc)" CC=gcc bzImage modules >"$work/make.log" 2>&1 || {
+    tail -n 40 "$work/make.log" >&2
+    fail "$source does not build"
+  }
+  mkdir -p "$entry/modules"
+  release=$(<"$tree/include/config/kernel.release")
+  make -C "$tree" INSTALL_MOD_PATH="$work/root" modules_install >"$work/make.log" 2>&1
+  collect_modules "$work/root" "$release" "$entry"
+  cp "$tree/arch/x86/boot/bzImage" "$entry/vmlinuz"
   echo "$release" >"$entry/release"
   recipe >"$entry/recipe"
 }
