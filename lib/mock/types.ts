@@ -14,6 +14,7 @@ export interface KernelOptions {
   readonly machine?: string;
   readonly group_path?: boolean;
   readonly iommufd?: boolean;
+  readonly iommufd_driver?: boolean;
   readonly cdev?: boolean;
   readonly debugfs?: boolean;
   readonly noiommu?: boolean;

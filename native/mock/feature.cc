@@ -132,8 +132,8 @@ long LoggingReport(const Request& r) {
   if (!CopyFromUser(&report, r.payload, sizeof report)) return -EFAULT;
   if (report.page_size < kPage || (report.page_size & (report.page_size - 1)) != 0) return -EINVAL;
   if (report.iova + report.length < report.iova) return -EOVERFLOW;
-  // The bitmap helper is a part of iommufd (uAPI §1.6).
-  if (!r.device.mock().config.kernel.iommufd) return -EOPNOTSUPP;
+  // The bitmap helper comes with the drivers that iommufd has (uAPI §1.6).
+  if (!r.device.mock().config.kernel.iommufd_driver) return -EOPNOTSUPP;
   return r.device.driver()->LogReport(report);
 }
 

@@ -64,7 +64,8 @@ KernelConfig ReadKernel(const Value& value, const std::string& pointer) {
   r.String("machine", k.machine);
   if (k.machine.size() > 64) r.Fail("machine", "longer than 64 characters");
   r.Bool("group_path", k.group_path);
-  r.Bool("iommufd", k.iommufd);
+  if (r.Bool("iommufd", k.iommufd)) k.iommufd_driver = k.iommufd;
+  r.Bool("iommufd_driver", k.iommufd_driver);
   r.Bool("cdev", k.cdev);
   if (k.cdev && !k.iommufd)
     r.Fail("cdev", "CONFIG_VFIO_DEVICE_CDEV needs CONFIG_IOMMUFD: set \"iommufd\" too");

@@ -29,11 +29,12 @@ struct KernelConfig {
   std::string release = "6.12.117";
   std::string machine = "x86_64";
   KernelVersion version{6, 12, 117};
-  bool group_path = true;  // CONFIG_VFIO_GROUP
-  bool iommufd = false;    // CONFIG_IOMMUFD
-  bool cdev = false;       // CONFIG_VFIO_DEVICE_CDEV
-  bool debugfs = false;    // CONFIG_VFIO_DEBUGFS
-  bool noiommu = false;    // CONFIG_VFIO_NOIOMMU
+  bool group_path = true;       // CONFIG_VFIO_GROUP
+  bool iommufd = false;         // CONFIG_IOMMUFD
+  bool iommufd_driver = false;  // CONFIG_IOMMUFD_DRIVER: some driver has asked for it
+  bool cdev = false;            // CONFIG_VFIO_DEVICE_CDEV
+  bool debugfs = false;         // CONFIG_VFIO_DEBUGFS
+  bool noiommu = false;         // CONFIG_VFIO_NOIOMMU
   bool cap_sys_rawio = true;
   std::vector<uint64_t> iommu_types{1, 3};
   int unknown_feature_errno = 0;  // 0: what the release does

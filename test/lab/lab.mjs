@@ -1,7 +1,16 @@
 /** What the lab's checks work with: the command line, the kernel log, pipes that are held, and the library. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { closeSync, constants, mkdtempSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -18,6 +27,8 @@ export const C = 'cccccccc-0000-4000-8000-000000000003';
 
 export { lib };
 export const host = lib.linuxHost();
+/** How this kernel's devices are opened. Not by /dev/vfio/devices, which comes with the first device. */
+export const via = existsSync('/dev/iommu') ? 'cdev' : 'group';
 /** For the suite's cases. */
 export const context = {
   lib,

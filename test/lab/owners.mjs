@@ -18,6 +18,7 @@ import {
   start,
   stateOf,
   until,
+  via,
   watchDriver,
   withDevice,
 } from './lab.mjs';
@@ -247,8 +248,9 @@ export const owners = [
       assert.equal(report.stateAfter, 'STOP');
       assert.equal(await ended, 7);
       const { right, state, message } = JSON.parse(text);
-      assert.deepEqual([right, state, message.device, message.fds], [true, 'STOP', `mdev:${B}`, 3]);
-      assert.deepEqual(message.descriptors, ['device', 'container', 'group']);
+      const kept = ['device', ...(via === 'cdev' ? ['iommufd'] : ['container', 'group'])];
+      assert.deepEqual([right, state, message.device, message.fds], [true, 'STOP', `mdev:${B}`, kept.length]);
+      assert.deepEqual(message.descriptors, kept);
       await fails(1, 'hand-over-failed', ['load', '-i', file('by-pid'), B, '--hand-over', `unix:${socket}`]);
     },
   },

@@ -15,6 +15,7 @@ import {
   registersOf,
   start,
   stateOf,
+  via,
   withDevice,
 } from './lab.mjs';
 
@@ -46,8 +47,9 @@ export const transfer = [
     async run() {
       const { source } = await json(['inspect', file('a')]);
       assert.equal(source.host.kernel, release());
-      const [{ address, driver, mdevType, migration, via }] = source.devices;
-      assert.deepEqual([address, driver, mdevType, via], [`mdev:${A}`, 'mtty', 'mtty-2', 'group']);
+      const [{ migration, ...device }] = source.devices;
+      const { address, driver, mdevType } = device;
+      assert.deepEqual([address, driver, mdevType, device.via], [`mdev:${A}`, 'mtty', 'mtty-2', via]);
       assert.deepEqual([migration.flags, migration.dataSize], ['0x7', '96']);
     },
   },

@@ -100,7 +100,9 @@ export async function takeFrom(lib, host, devices, via) {
  * @param {{ release: string, via: Library.Via, cdev: boolean }} kernel
  */
 export async function takeFromMock(lib, mockHost, { release, via, cdev }) {
-  const host = mockHost('mtty', { overrides: { kernel: { release, iommufd: cdev, cdev } } });
+  // mtty brings no driver of iommufd with it.
+  const kernel = { release, iommufd: cdev, iommufd_driver: false, cdev };
+  const host = mockHost('mtty', { overrides: { kernel } });
   try {
     const names = host.devices().map(({ address }) => address);
     return await takeFrom(lib, host, names.slice(0, 2), via);

@@ -15,7 +15,7 @@ function golden(via: lib.Via): { release: string; lines: string[] } {
   return { release: first.slice(2), lines };
 }
 
-describe.each<lib.Via>(['group'])('through the %s', (via) => {
+describe.each<lib.Via>(['group', 'cdev'])('through the %s', (via) => {
   it('the mock answers every request as Linux does', async () => {
     const { release, lines } = golden(via);
     const mock = await takeFromMock(lib, mockHost, { release, via, cdev: via === 'cdev' });
