@@ -5,6 +5,7 @@
 #
 #   $cache/<version>/   vmlinuz, modules/*.ko, modules.load, release, recipe
 #   $cache/built-<package>-<version>/   the same, of a kernel that was built here
+#   $cache/mutants-<version>/   headers and mtty.c, and mutated modules (mutants.sh)
 #   $cache/node-<key>/  bin/node, lib/*.so*
 #
 # Everything is made in a directory beside its final place and renamed: what has
@@ -151,19 +152,67 @@ depends_of() {
   apt-cache show "$1" | sed -n 's/^Depends: //p' | tr -s ', |' '\n' | grep -Ex -m1 -- "$2"
 }
 
-fetch_packages() {
-  local version=$1 image headers common kbuild package packages=()
-  image=$(depends_of "$image_package=$version" 'linux-image-6[.]12.*') || return 1
+# header_packages VERSION: what modules are built against, as PACKAGE lines.
+header_packages() {
+  local version=$1 headers
   headers=$(depends_of "$headers_package=$version" 'linux-headers-6[.]12.*') || return 1
-  common=$(depends_of "$headers=$version" 'linux-headers-6[.]12.*-common') || return 1
-  kbuild=$(depends_of "$headers=$version" 'linux-kbuild-6[.]12.*') || return 1
-  for package in "$image" "$headers" "$common" "$kbuild" "$source_package"; do
-    packages+=("$package=$version")
-  done
-  say "fetching kernel $version (about 280 MB, once): ${packages[*]}"
+  echo "$headers"
+  depends_of "$headers=$version" 'linux-headers-6[.]12.*-common' || return 1
+  depends_of "$headers=$version" 'linux-kbuild-6[.]12.*'
+}
+
+fetch_packages() {
+  local version=$1 image headers
+  image=$(depends_of "$image_package=$version" 'linux-image-6[.]12.*') || return 1
+  headers=$(header_packages "$version") || return 1
+  # shellcheck disable=SC2086 # a word each
+  download "$version" 280 "$image" $headers "$source_package"
+}
+
+# download VERSION MEGABYTES PACKAGE…
+download() {
+  local version=$1 size=$2 packages
+  packages=("${@:3}")
+  packages=("${packages[@]/%/=$version}")
+  say "fetching of kernel $version (about $size MB, once): ${packages[*]}"
   mkdir "$work/packages"
   # The sandbox user of apt may not enter a cache below a home directory.
   (cd "$work/packages" && apt-get -qq -o APT::Sandbox::User=root download "${packages[@]}") >&2
+}
+
+# extract_mtty VERSION DIR: DIR/mtty.c, out of the source package that was fetched.
+extract_mtty() {
+  local version=$1 directory=$2
+  mkdir -p "$directory"
+  # One file of a 1.5 GB source tree. tar stops reading when it has it, which the
+  # programs before it in the pipe take for an error; what counts is the file.
+  {
+    dpkg-deb --fsys-tarfile "$work"/packages/linux-source-*.deb |
+      tar -xO --wildcards './usr/src/linux-source-*.tar.xz' |
+      xz -dc |
+      tar -xO --occurrence=1 --wildcards '*/samples/vfio-mdev/mtty.c' >"$directory/mtty.c"
+  } 2>"$work/tar.log" || true
+  [[ -s $directory/mtty.c ]] || {
+    cat "$work/tar.log" >&2
+    fail "no samples/vfio-mdev/mtty.c in $source_package $version"
+  }
+}
+
+# use_headers_at ROOT PLACE RELEASE: the headers expect to be installed; those below ROOT
+# will be used below PLACE.
+use_headers_at() {
+  sed -i "s|^include /usr/src/|include $2/usr/src/|" "$1/usr/src/linux-headers-$3/Makefile"
+}
+
+# build_modules HEADERS DIR: what DIR/Makefile names. Prints the compiler's words and
+# returns 1 when they do not build.
+build_modules() {
+  # The distribution's compiler by its plain name, so that the package gcc is
+  # enough. Type information for BPF would need pahole and serves nobody here.
+  make -j"$(nproc)" -C "$1" M="$2" CC=gcc CONFIG_DEBUG_INFO_BTF_MODULES= modules >"$2/make.log" 2>&1 || {
+    cat "$2/make.log" >&2
+    return 1
+  }
 }
 
 unpack_and_build() {
@@ -176,30 +225,11 @@ unpack_and_build() {
   [[ -d $root/lib/modules ]] || ln -s usr/lib "$root/lib"
   release=$(basename "$root"/lib/modules/*)
 
-  # One file of a 1.5 GB source tree. tar stops reading when it has it, which the
-  # programs before it in the pipe take for an error; what counts is the file.
-  mkdir -p "$module"
-  {
-    dpkg-deb --fsys-tarfile "$work"/packages/linux-source-*.deb |
-      tar -xO --wildcards './usr/src/linux-source-*.tar.xz' |
-      xz -dc |
-      tar -xO --occurrence=1 --wildcards '*/samples/vfio-mdev/mtty.c' >"$module/mtty.c"
-  } 2>"$work/tar.log" || true
-  [[ -s $module/mtty.c ]] || {
-    cat "$work/tar.log" >&2
-    fail "no samples/vfio-mdev/mtty.c in $source_package $version"
-  }
-
+  extract_mtty "$version" "$module"
   headers=$root/usr/src/linux-headers-$release
-  # The headers expect to be installed; here they lie below the cache.
-  sed -i "s|^include /usr/src/|include $root/usr/src/|" "$headers/Makefile"
+  use_headers_at "$root" "$root" "$release"
   echo 'obj-m := mtty.o' >"$module/Makefile"
-  # The distribution's compiler by its plain name, so that the package gcc is
-  # enough. Type information for BPF would need pahole and serves nobody here.
-  make -C "$headers" M="$module" CC=gcc CONFIG_DEBUG_INFO_BTF_MODULES= modules >"$work/make.log" 2>&1 || {
-    cat "$work/make.log" >&2
-    fail "mtty.ko does not build against the headers of kernel $version"
-  }
+  build_modules "$headers" "$module" || fail "mtty.ko does not build against the headers of kernel $version"
 
   mkdir -p "$root/lib/modules/$release/extra" "$entry/modules"
   cp "$module/mtty.ko" "$root/lib/modules/$release/extra/"
@@ -211,9 +241,7 @@ unpack_and_build() {
 }
 
 fetch_source() {
-  say "fetching $source $1 (about 140 MB, once)"
-  mkdir "$work/packages"
-  (cd "$work/packages" && apt-get -qq -o APT::Sandbox::User=root download "$source=$1") >&2
+  download "$1" 140 "$source"
 }
 
 # A kernel with nothing but what the lab needs: some 600 files to compile, where a

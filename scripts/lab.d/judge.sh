@@ -23,9 +23,26 @@ judge_log() {
   return 1
 }
 
+# judge_oops DMESG FUNCTION: the kernel died once, in this function or in what it called,
+# and had nothing to complain about besides.
+judge_oops() {
+  local report=$run/oops rest=$run/rest
+  # From the first word of the report to its end.
+  sed -n '/BUG: /,/---\[ end trace/p' "$1" >"$report"
+  sed '/BUG: /,/---\[ end trace/d' "$1" >"$rest"
+  if [[ $(grep -c 'Oops: ' "$report") != 1 ]] || ! grep -qE "(RIP: [0-9a-f]+:|\]  )$2[+.]" "$report"; then
+    complain "the kernel did not die once in $2, as it was to (--oops):"
+    head -n 40 "$report" | quote
+    return 1
+  fi
+  judge_log "$rest"
+}
+
 # judge_taint NUMBER
 judge_taint() {
   local bit extra=$(($1 & ~allowed_taint)) bits=()
+  # 7: it died, as it was to.
+  [[ -z $oops ]] || extra=$((extra & ~128))
   [[ $extra != 0 ]] || return 0
   for bit in {0..31}; do
     if (((extra >> bit) & 1)); then bits+=("$bit"); fi

@@ -44,8 +44,11 @@ const directory = mkdtempSync(join(tmpdir(), 'lab-'));
 /** A name in the directory of this run. */
 export const file = (name) => join(directory, name);
 
-/** Emulated, a command takes seconds; one that takes this long hangs. */
-const PATIENCE_MS = 60_000;
+/**
+ * Emulated, a command takes seconds; one that takes this long hangs. On a busy machine the guest's clock runs several
+ * times too fast.
+ */
+const PATIENCE_MS = 300_000;
 
 /**
  * Starts `vfio-migrate ARGS`. `done` gives exit code, signal and output. `stdin` and `stdout` are descriptors; without

@@ -37,6 +37,10 @@ expect 'a warning in the kernel log' 1 'WARNING: CPU: 0' -- \
   sh -c 'echo ok; echo "WARNING: CPU: 0 PID: 1 at selftest" >/dev/kmsg'
 expect 'a tainted kernel' 1 'bit 6' -- sh -c 'echo ok; echo 64 >/proc/sys/kernel/tainted'
 expect 'a kernel that panics' 1 'sysrq triggered crash' -- sh -c 'echo ok; echo c >/proc/sysrq-trigger'
+expect 'an oops that was not expected' 1 'sysrq' -- sh -c 'echo ok; echo "BUG: kernel NULL pointer dereference at sysrq" >/dev/kmsg'
+expect 'an expected oops that does not come' 1 'did not die once' --oops mtty_set_state -- echo 'ok 1'
+expect 'mutants without a check that notices' 1 'no check of 1 noticed' --mutant data-size-zero -- echo 'ok 1'
+expect 'a mutant that is not there' 2 'no mutant nonsense' --mutant nonsense
 expect 'a guest that switches itself off' 1 'without a result' -- sh -c 'echo ok; poweroff -f'
 expect 'a guest that never ends' 1 'did not end within 20 s' --timeout 20 -- sh -c 'echo ok; sleep 600'
 expect 'the words of a command arrive as they are' 0 "a 'b'  \$c" --plain -- echo "a 'b'  \$c"
