@@ -1,6 +1,6 @@
 /** Sets of allowed values (spec R-ALLOWED): read, asked, written. Ranges are never enumerated. Pure: no I/O. */
 import type { Json } from '../text/json.ts';
-import { MetadataError, quoted, shown } from './errors.ts';
+import { MetadataError, quoted, shown, shownJson } from './errors.ts';
 import { asObject } from './fields.ts';
 import { type ParamType, parseValue, toJsonValue } from './values.ts';
 
@@ -80,7 +80,7 @@ function parseExtended(type: ParamType, item: Json, pointer: string): AllowedIte
   const fault = (): MetadataError =>
     new MetadataError(
       'E_ALLOWED_SYNTAX',
-      `${shown(JSON.stringify(item))} is no value, "a-b", {"min","max","step"} or {"pow2":[a,b]} of ${type}`,
+      `${shownJson(item)} is no value, "a-b", {"min","max","step"} or {"pow2":[a,b]} of ${type}`,
       pointer,
     );
   if (type !== 'int' || Array.isArray(item)) throw fault();

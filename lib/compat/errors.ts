@@ -77,6 +77,12 @@ export function shown(text: string): string {
   });
 }
 
+/** A value in a message: a scalar as JSON, or what it is. Objects may be deeper than a stack, or contain themselves. */
+export function shownJson(value: unknown): string {
+  if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'a list' : 'an object';
+  return shown(typeof value === 'bigint' ? `${value}` : (JSON.stringify(value) ?? 'nothing'));
+}
+
 /** {@link shown}, in quotes. */
 export function quoted(text: string): string {
   return `"${shown(text)}"`;

@@ -1,6 +1,6 @@
 /** Reading the members of a description that somebody else wrote. Pure: no I/O. */
 import { type Json, type JsonObject, pointerStep } from '../text/json.ts';
-import { MetadataError, quoted, shown } from './errors.ts';
+import { MetadataError, quoted, shownJson } from './errors.ts';
 
 /** A member that the object itself has: `constructor` and `__proto__` are names like any other. */
 export function own(object: JsonObject, key: string): Json | undefined {
@@ -8,7 +8,7 @@ export function own(object: JsonObject, key: string): Json | undefined {
 }
 
 function wrong(value: Json | undefined, expected: string, pointer: string): MetadataError {
-  const text = shown(JSON.stringify(value) ?? 'nothing');
+  const text = shownJson(value);
   return new MetadataError('E_VALUE_TYPE', `${text} where ${expected} belongs`, pointer);
 }
 

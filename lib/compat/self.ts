@@ -1,6 +1,6 @@
 /** `self` and `compatible` lists (spec R-SELF): fields of text, compared exactly. Pure: no I/O. */
 import { type Json, pointerStep } from '../text/json.ts';
-import { MetadataError, shown } from './errors.ts';
+import { MetadataError, shownJson } from './errors.ts';
 import { asArray, asObject } from './fields.ts';
 import { compareBytes } from './order.ts';
 
@@ -26,7 +26,7 @@ function fieldValues(json: Json, pointer: string): ReadonlySet<string> {
 
 function scalar(json: Json, pointer: string): string {
   if (json === null || typeof json === 'object') {
-    throw new MetadataError('E_VALUE_TYPE', `${shown(JSON.stringify(json))} is no value of a field`, pointer);
+    throw new MetadataError('E_VALUE_TYPE', `${shownJson(json)} is no value of a field`, pointer);
   }
   return String(json);
 }

@@ -3,7 +3,7 @@
  * itself. Two values of one type are equal exactly when their canonical texts are. Pure: no I/O.
  */
 import type { Json } from '../text/json.ts';
-import { MetadataError, quoted, shown } from './errors.ts';
+import { MetadataError, quoted, shown, shownJson } from './errors.ts';
 
 export const PARAM_TYPES = ['bool', 'int', 'str', 'enum'] as const;
 export type ParamType = (typeof PARAM_TYPES)[number];
@@ -92,11 +92,7 @@ export function parseValue(type: ParamType, value: Json | undefined, pointer = '
     if (value < 0) throw new MetadataError('E_VALUE_RANGE', `int ${value} is negative`, pointer);
     if (Number.isInteger(value)) return String(value);
   }
-  throw new MetadataError(
-    'E_VALUE_TYPE',
-    `${shown(JSON.stringify(value) ?? 'nothing')} is no ${type}`,
-    pointer,
-  );
+  throw new MetadataError('E_VALUE_TYPE', `${shownJson(value)} is no ${type}`, pointer);
 }
 
 /** The JSON form of a canonical text: the shortest that {@link parseValue} reads back. */

@@ -52,6 +52,7 @@ const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 const PLAIN = /[^"\\\u0000-\u001f\u007f-\u009f]*/y;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
 const CONTROL = /[\u0000-\u001f\u007f-\u009f]/;
+const SPECIAL = /[~/]/;
 const HALF = /[\ud800-\udfff]/;
 const ESCAPES: Readonly<Record<string, string>> = { '"': '"', '\\': '\\', '/': '/' };
 const CONTROL_ESCAPES: Readonly<Record<string, string>> = {
@@ -69,7 +70,9 @@ const WORDS: readonly (readonly [string, Json])[] = [
 
 /** RFC 6901: one step of a pointer. */
 export function pointerStep(key: string | number): string {
-  return `/${String(key).replaceAll('~', '~0').replaceAll('/', '~1')}`;
+  // Most keys have neither, and a pointer is made for every member that is read.
+  if (typeof key === 'number' || !SPECIAL.test(key)) return `/${key}`;
+  return `/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`;
 }
 
 /** The document in `input`; objects have no prototype. Throws {@link JsonError}. */

@@ -235,3 +235,21 @@ describe('properties', () => {
     );
   });
 });
+
+test('documents made by a program: deeper than a stack, or with themselves inside', () => {
+  let deep: unknown = [];
+  for (let depth = 0; depth < 100_000; depth++) deep = [deep];
+  const cycle: Record<string, unknown> = {};
+  cycle.cycle = cycle;
+  for (const bad of [deep, cycle]) {
+    for (const document of [
+      { model: bad },
+      { model: 'a.b/c', params: { a: { type: 'int', init_value: bad } } },
+      { model: 'a.b/c', params: { a: { type: 'int', init_value: 1, allowed_values: [bad] } } },
+      { self: { field: bad } },
+    ]) {
+      const subject = describeSubject(document);
+      expect('error' in subject && subject.error.message.length).toBeLessThan(300);
+    }
+  }
+});
