@@ -17,11 +17,20 @@ import { fieldKey, parseSelf } from './self.ts';
 export const FIND_FORMAT = 'vfio-migrate/find/1';
 
 /** A candidate: what the index and the filters look at, and the rest when it is checked. */
-export interface InventoryItem {
-  readonly id: string;
+export class InventoryItem {
   /** Only to look at: the subject is read from the document itself, strictly. */
   readonly peek: JsonObject;
   readonly subject: () => Subject;
+
+  constructor(peek: JsonObject, subject: () => Subject) {
+    this.peek = peek;
+    this.subject = subject;
+  }
+
+  /** Made when it is asked for: most candidates are of another model, and nobody asks. */
+  get id(): string {
+    return itemId(this.peek);
+  }
 }
 
 /** Candidates by what they are; built once, asked often. */
@@ -32,15 +41,17 @@ export interface Inventory {
   readonly bySelf: ReadonlyMap<string, readonly InventoryItem[]>;
   /** Items without a model that have no self, or one with lists in it. */
   readonly others: readonly InventoryItem[];
+  /** Items that are no objects, or text that is no JSON: of no model, and unknown when they are asked for. */
+  readonly unreadable: readonly InventoryItem[];
 }
 
 /** `documents`: parsed descriptors. `origin` names where they came from in findings. */
 export function buildInventory(documents: Iterable<unknown>, origin = 'file'): Inventory {
   const items: InventoryItem[] = [];
   for (const document of documents) {
-    const place = `${origin}#${items.length}`;
+    const index = items.length;
     const peek = objectOf(document);
-    items.push({ id: itemId(peek), peek, subject: () => describeSubject(document, place) });
+    items.push(new InventoryItem(peek, () => describeSubject(document, `${origin}#${index}`)));
   }
   return indexItems(items);
 }
@@ -53,9 +64,7 @@ export function readInventory(text: string, file: string): Inventory {
   const items: InventoryItem[] = [];
   for (const [index, line] of text.split('\n').entries()) {
     if (line.trim() === '') continue;
-    const place = `${file}:${index + 1}`;
-    const peek = peekAt(line);
-    items.push({ id: itemId(peek), peek, subject: () => lineSubject(line, place) });
+    items.push(new InventoryItem(peekAt(line), () => lineSubject(line, `${file}:${index + 1}`)));
   }
   return indexItems(items);
 }
@@ -80,10 +89,11 @@ function peekAt(line: string): JsonObject {
 /** Several inventories as one. */
 export function mergeInventories(inventories: readonly Inventory[]): Inventory {
   return indexItems(
-    inventories.flatMap(({ byModel, bySelf, others }) => [
+    inventories.flatMap(({ byModel, bySelf, others, unreadable }) => [
       ...[...byModel.values()].flat(),
       ...[...bySelf.values()].flat(),
       ...others,
+      ...unreadable,
     ]),
   );
 }
@@ -92,14 +102,16 @@ function indexItems(items: readonly InventoryItem[]): Inventory {
   const byModel = new Map<string, InventoryItem[]>();
   const bySelf = new Map<string, InventoryItem[]>();
   const others: InventoryItem[] = [];
+  const unreadable: InventoryItem[] = [];
   for (const item of items) {
     const model = own(item.peek, 'model');
     const key = typeof model === 'string' ? null : selfKey(own(item.peek, 'self'));
-    if (typeof model === 'string') push(byModel, model, item);
+    if (Object.keys(item.peek).length === 0) unreadable.push(item);
+    else if (typeof model === 'string') push(byModel, model, item);
     else if (key !== null) push(bySelf, key, item);
     else others.push(item);
   }
-  return { size: items.length, byModel, bySelf, others };
+  return { size: items.length, byModel, bySelf, others, unreadable };
 }
 
 function push(index: Map<string, InventoryItem[]>, key: string, item: InventoryItem): void {
@@ -153,7 +165,7 @@ export interface FindResult {
   readonly ranked: readonly Candidate[];
   /** Candidates that are not ranked, counted by their first reason: a finding's code, or `filtered: …`. */
   readonly rejected: ReadonlyMap<string, number>;
-  /** Each of them, for `--explain`; those of another model are only counted. */
+  /** Each of them, for `--explain`; those of another model, or of a host that was left out, are only counted. */
   readonly explained: readonly { readonly id: string; readonly reason: string }[];
   readonly counters: { readonly candidates: number; readonly full_checks: number; readonly probes: number };
 }
@@ -173,17 +185,21 @@ export function find(source: Subject, inventory: Inventory, options: FindOptions
   let fullChecks = 0;
   const { items, reason, skipped } = survivors(source, inventory, options);
   count(reason, skipped);
+  if (options.allowUnknown !== true) count('unreadable', inventory.unreadable.length);
   for (const item of items) {
     const filtered = filter(item, source, options);
     if (filtered !== null) {
-      reject(item, `filtered: ${filtered}`);
+      // Who leaves hosts out does not want them listed.
+      if (NARROWED.has(filtered)) count(`filtered: ${filtered}`);
+      else reject(item, `filtered: ${filtered}`);
       continue;
     }
     fullChecks++;
     const result = check(source, item.subject(), options.policy);
-    const key = rankKey(item.id, result);
+    const { id } = item;
+    const key = rankKey(id, result);
     if (result.verdict === 'compatible' || (result.verdict === 'unknown' && options.allowUnknown === true)) {
-      ranked.push({ ...key, candidate: { id: item.id, key, item, result } });
+      ranked.push({ ...key, candidate: { id, key, item, result } });
     } else reject(item, firstReason(result));
   }
   return {
@@ -206,19 +222,26 @@ function survivors(
   inventory: Inventory,
   options: FindOptions,
 ): { items: readonly InventoryItem[]; reason: string; skipped: number } {
-  const { size, byModel, bySelf, others } = inventory;
+  const { size, byModel, bySelf, others, unreadable } = inventory;
+  const faulty = options.allowUnknown === true ? unreadable : [];
+  // Those that are not looked at for this reason; find counts the unreadable ones by themselves.
+  const skipped = (items: readonly InventoryItem[]): number =>
+    size - items.length - (unreadable.length - faulty.length);
   if (source.model !== null) {
     const items = byModel.get(source.model) ?? [];
     const unknown = options.allowUnknown === true ? [...others, ...[...bySelf.values()].flat()] : [];
-    const all = [...items, ...unknown];
-    return { items: all, reason: 'model-mismatch', skipped: size - all.length };
+    const all = [...items, ...unknown, ...faulty];
+    return { items: all, reason: 'model-mismatch', skipped: skipped(all) };
   }
   const listed = 'compatible' in source ? [...(source.compatible?.index ?? [])] : [];
   const matching = listed.flatMap((key) => bySelf.get(key) ?? []);
   const lists = 'compatible' in source && (source.compatible?.listed.length ?? 0) > 0;
-  const items = [...(lists ? [...bySelf.values()].flat() : matching), ...others];
-  return { items, reason: 'self-not-in-source-list', skipped: size - items.length };
+  const items = [...(lists ? [...bySelf.values()].flat() : matching), ...others, ...faulty];
+  return { items, reason: 'self-not-in-source-list', skipped: skipped(items) };
 }
+
+/** Filters that the question names. */
+const NARROWED: ReadonlySet<string> = new Set(['host', 'numa-node']);
 
 /** R-FIND 3: what is not available needs no check. Read from the document, as a check is what this avoids. */
 function filter(item: InventoryItem, source: Subject, options: FindOptions): string | null {

@@ -185,6 +185,10 @@ describe('R-FIND', () => {
     ]);
     expect(ids(result)).toEqual(['z/v']);
     expect(result.rejected.get('target-metadata-error')).toBe(1);
+    // Nobody knows of which model something is that cannot be read.
+    expect(result.rejected.get('unreadable')).toBe(4);
+    const counted = [...result.rejected.values()].reduce((sum, many) => sum + many, 0);
+    expect(counted + result.ranked.length).toBe(result.counters.candidates);
   });
 
   test('the document of find keeps to its schema and has the same bytes each time', () => {
