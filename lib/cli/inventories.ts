@@ -1,5 +1,4 @@
 /** Inventories that a person names: files with one descriptor on each line, as `describe --all --json` prints them. */
-import { readFile } from 'node:fs/promises';
 import {
   describeSubject,
   type Inventory,
@@ -9,6 +8,7 @@ import {
   type Subject,
 } from '../compat/index.ts';
 import { VfioMigrateError } from '../protocol/errors.ts';
+import { readAtMost } from './files.ts';
 
 /** All of them as one. Throws `input-failed`. */
 export async function readInventories(paths: readonly string[]): Promise<Inventory> {
@@ -29,9 +29,14 @@ export async function readSubjects(paths: readonly string[]): Promise<Subject[]>
   return subjects;
 }
 
+/** Bytes of one inventory: some hundred thousand descriptors. */
+const LIMIT = 256 << 20;
+
 async function text(path: string): Promise<string> {
   try {
-    return await readFile(path, 'utf8');
+    const bytes = await readAtMost(path, LIMIT + 1);
+    if (bytes.length > LIMIT) throw new Error(`more than ${LIMIT >> 20} MiB; divide it`);
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (cause) {
     throw new VfioMigrateError(
       'input-failed',

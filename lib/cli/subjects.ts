@@ -1,5 +1,5 @@
 /** What a question is about: a device, a creatable type, a state file or a descriptor. One parser for all commands. */
-import { open, readFile } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { isatty } from 'node:tty';
 import { describeSubject, parseDocument, refId, type Subject } from '../compat/index.ts';
 import type { Description } from '../describe/index.ts';
@@ -11,6 +11,7 @@ import { MAGIC } from '../statefile/index.ts';
 import { openInput, StateFileReader } from '../transport/index.ts';
 import type { CommandContext } from './context.ts';
 import { describeNamed, sidecarsOf } from './describing.ts';
+import { readAtMost } from './files.ts';
 
 /** An operand, and what is known of it. */
 export interface Asked {
@@ -85,7 +86,7 @@ async function readMdevType(context: CommandContext, rest: string, model: string
 
 /** A state file by its magic; everything else has to be a descriptor. */
 async function readFileSubject(context: CommandContext, path: string): Promise<Asked> {
-  if (await isStateFile(path)) {
+  if (await unlessMissing(path, isStateFile(path))) {
     const input = await openInput(path, { signal: context.signal });
     try {
       const source = await new StateFileReader(input).open();
@@ -95,7 +96,7 @@ async function readFileSubject(context: CommandContext, path: string): Promise<A
       input.close();
     }
   }
-  return descriptorOf(await unlessMissing(path, readFile(path)), path);
+  return descriptorOf(await unlessMissing(path, readAtMost(path, LIMIT)), path);
 }
 
 /** A question is about one source; `load` compares each stream with its own target. */
@@ -107,9 +108,11 @@ function several(path: string, count: number): VfioMigrateError {
   });
 }
 
+/** A pipe cannot be looked at without taking from it, so it has to bring a descriptor. */
 async function isStateFile(path: string): Promise<boolean> {
-  const file = await unlessMissing(path, open(path));
+  const file = await open(path);
   try {
+    if (!(await file.stat()).isFile()) return false;
     const head = Buffer.alloc(MAGIC.length);
     const { bytesRead } = await file.read(head, 0, head.length, 0);
     return bytesRead === head.length && head.equals(MAGIC);
@@ -142,26 +145,13 @@ function descriptorOf(bytes: Uint8Array, name: string): Asked {
   return { name, subject: describeSubject(parseDocument(bytes, name), `file:${name}`) };
 }
 
-const LIMIT = 1 << 20;
+/** One byte more than R-JSON allows is enough to be refused. */
+const LIMIT = (1 << 20) + 1;
 
 async function standardInput(): Promise<Uint8Array> {
   if (isatty(0))
     throw new VfioMigrateError('usage', 'a descriptor is not typed in: standard input is a terminal');
-  const input = await open('/dev/stdin');
-  try {
-    const chunks: Uint8Array[] = [];
-    let length = 0;
-    for (;;) {
-      const { bytesRead, buffer } = await input.read(Buffer.alloc(1 << 16));
-      if (bytesRead === 0) return Buffer.concat(chunks);
-      chunks.push(buffer.subarray(0, bytesRead));
-      length += bytesRead;
-      // One byte more than R-JSON allows is enough to be refused.
-      if (length > LIMIT) return Buffer.concat(chunks);
-    }
-  } finally {
-    await input.close();
-  }
+  return readAtMost('/dev/stdin', LIMIT);
 }
 
 /** `host-a/0000:3b:00.2`, with the name by which it was asked for when that says more. */

@@ -121,6 +121,15 @@ describe('check', () => {
     document(json('check', dir.file('none/x.json'), OTHER), 1, 'error');
   });
 
+  it('what is no file with an end: refused, in bounded time; a pipe may bring a descriptor', () => {
+    expect(document(json('check', '/dev/zero', NIC), 12, 'error').message).toContain('more than 1048576');
+    document(json('check', dir.path, NIC), 1, 'error');
+    document(json('check', '/proc/self/mem', NIC), 1, 'error');
+    document(json('find', NIC, '--in', '/dev/zero'), 1, 'error');
+    const line = '$CLI --json describe ID | cat > d.json; $CLI check <(cat d.json) d.json'.replace('ID', NIC);
+    expect(shell(line, { env: { VFIO_MIGRATE_MOCK: 'pools' }, cwd: dir.path }).status).toBe(0);
+  });
+
   it('AC-CHECK-5: two runs differ in the time only', () => {
     const strip = ({ created: _created, ...rest }: Record<string, unknown>) => rest;
     const [a, b] = [json('check', NIC, OTHER), json('check', NIC, OTHER)].map((o) =>
