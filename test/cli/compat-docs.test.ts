@@ -2,17 +2,21 @@
  * docs/compatibility.md shows what the commands print: every block behind a marker is run, in the order of the page, in one
  * directory. UPDATE_DOCS=1 writes them anew.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
 import { scratch, shell } from '../helpers/cli.ts';
 
 const FILE = new URL('../../docs/compatibility.md', import.meta.url);
+/** What the page calls `examples/`. */
+const EXAMPLES = fileURLToPath(new URL('../../examples', import.meta.url));
 /** `run [scenario]` before a console block, `file NAME` before a file's content. */
 const BLOCK = /<!-- (run|file) ?(\S*) -->\n\n```(?:console|json)\n([\s\S]*?)```\n/g;
 
 it('docs/compatibility.md shows what is printed', { timeout: 120_000 }, () => {
   const dir = scratch();
   try {
+    symlinkSync(EXAMPLES, dir.file('examples'));
     const text = readFileSync(FILE, 'utf8');
     let blocks = 0;
     const now = text.replace(BLOCK, (all, kind: string, name: string, body: string) => {
