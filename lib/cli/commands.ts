@@ -94,6 +94,11 @@ const OWNER: readonly OptionSpec[] = [
     description: '… and the one that lets it go on, when the device is back',
   },
   {
+    flags: '--qmp <socket>',
+    description: 'adopted device: pauses the guest that has it by QMP (stop, cont)',
+    excludes: ['pauseCmd', 'resumeCmd', 'unpaused'],
+  },
+  {
     flags: '--unpaused',
     description: 'adopted device: go on although nothing pauses its owner',
     excludes: ['pauseCmd', 'resumeCmd'],
@@ -227,6 +232,10 @@ export const COMMANDS: readonly CommandSpec[] = [
         command:
           "vfio-migrate save pid:4711 -o nic.vfmig --pause-cmd 'virsh suspend vm1' --resume-cmd 'virsh resume vm1'",
         says: 'of a running program',
+      },
+      {
+        command: 'vfio-migrate save pid:4711 -o nic.vfmig --qmp /run/vm1.qmp',
+        says: 'the same of a QEMU, which is asked itself',
       },
       { command: 'vfio-migrate save 0000:65:00.2 0000:65:00.3 -o guest.vfmig', says: 'two devices as one' },
       { command: 'vfio-migrate save 0000:65:00.2 -o - | zstd > nic.vfmig.zst', says: 'through a pipe' },

@@ -6,6 +6,7 @@ import { openDevice } from '../device/open.ts';
 import type { DeviceFacts, Host, OpenDevice, OpenOptions, Via } from '../device/types.ts';
 import { VfioMigrateError } from '../protocol/errors.ts';
 import { commandPause, type OwnerOptions } from '../session/owner.ts';
+import { qmpPause } from '../session/qmp-pause.ts';
 import type { SessionOptions } from '../session/session.ts';
 import { type CommandContext, flag, text } from './context.ts';
 
@@ -61,7 +62,7 @@ async function findNamed(context: CommandContext, name: string): Promise<Found> 
 }
 
 /** Options, as members, that are about the owner of an adopted device. */
-const OWNER_OPTIONS = ['yesDiscard', 'unpaused', 'pauseCmd', 'resumeCmd'] as const;
+const OWNER_OPTIONS = ['yesDiscard', 'unpaused', 'pauseCmd', 'resumeCmd', 'qmp'] as const;
 
 function notOwned(address: string, option: (typeof OWNER_OPTIONS)[number]): VfioMigrateError {
   const flags = option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
@@ -143,15 +144,18 @@ export function ownerOptions({ options }: CommandContext): OwnerOptions {
   const resume = text(options, 'resumeCmd');
   if ((pause === undefined) !== (resume === undefined)) {
     throw new VfioMigrateError('usage', '--pause-cmd and --resume-cmd belong together', {
-      remedy: 'Give both, or --unpaused.',
+      remedy: 'Give both, or --qmp, or --unpaused.',
     });
   }
+  const qmp = text(options, 'qmp');
   const owner =
     pause !== undefined && resume !== undefined
       ? commandPause({ pause, resume })
-      : flag(options, 'unpaused')
-        ? ('unpaused' as const)
-        : undefined;
+      : qmp !== undefined
+        ? qmpPause(qmp)
+        : flag(options, 'unpaused')
+          ? ('unpaused' as const)
+          : undefined;
   return { discard: flag(options, 'yesDiscard'), ...(owner === undefined ? {} : { owner }) };
 }
 

@@ -40,6 +40,7 @@ export type {
   PrecopyStay,
   StayReason,
 } from './precopy.ts';
+export { type QmpPause, qmpPause } from './qmp-pause.ts';
 export { type ResetReport, resetDevice } from './reset.ts';
 export {
   type PhaseReport,

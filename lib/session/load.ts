@@ -168,7 +168,13 @@ class Load {
     const started = process.hrtime.bigint();
     this.#group.throwIfInterrupted();
     for (const { device } of this.#targets) refuseDiscard(device, 'takes another state', this.#options);
-    await this.#ready();
+    try {
+      await this.#guard.begin();
+      await this.#ready();
+    } catch (error) {
+      // Nothing was changed yet: the owner goes on if the devices are where they were when it was paused.
+      throw await this.#guard.unwound(error, []);
+    }
     try {
       this.#feeds = await feedsOf(this.#prepared, this.#targets);
       await this.#guard.pause();

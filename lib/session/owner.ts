@@ -11,6 +11,13 @@ import { stateOrNull } from './transition.ts';
 export interface OwnerPause {
   /** For people: `--pause-cmd`. */
   readonly how: string;
+  /**
+   * The owner brings the device into STOP itself when it is paused, as QEMU does, and would end a PRE_COPY of ours: it is
+   * paused before the session begins.
+   */
+  readonly first?: boolean;
+  /** Known to run, although it was paused: somebody else resumed it. */
+  readonly runs?: boolean;
   /** Returns when the owner has stopped using the device. */
   pause(): Promise<void>;
   resume(): Promise<void>;
@@ -85,7 +92,7 @@ export function refuseOwned(device: OpenDevice, found: number, options: OwnerOpt
       {
         ...facts,
         remedy:
-          'Have it paused (--pause-cmd CMD --resume-cmd CMD), or say that nothing has to be (--unpaused).',
+          'Have it paused (--qmp SOCKET, or --pause-cmd CMD --resume-cmd CMD), or say that nothing has to be (--unpaused).',
       },
     );
   }
@@ -112,6 +119,8 @@ export class OwnerGuard {
   readonly #how: OwnerPause | null;
   #paused = false;
   #stuck = false;
+  /** Where the devices were when the owner was paused before the session. */
+  #still: readonly (number | null)[] = [];
 
   constructor(devices: readonly OpenDevice[], { owner }: OwnerOptions) {
     this.#devices = devices;
@@ -130,6 +139,18 @@ export class OwnerGuard {
     }
   }
 
+  /**
+   * Before anything is asked of the devices: pauses an owner that has to be paused first. Not when another session is live:
+   * nothing is changed then.
+   */
+  async begin(): Promise<void> {
+    if (this.#how?.first !== true) return;
+    const found = await Promise.all(this.#devices.map(stateOrNull));
+    if (found.some((state) => state !== null && LIVE.has(state))) return;
+    await this.pause();
+    this.#still = await Promise.all(this.#devices.map(stateOrNull));
+  }
+
   /** The device is as its owner expects it. */
   async resume(): Promise<void> {
     if (this.#how === null || !this.#paused) return;
@@ -144,12 +165,12 @@ export class OwnerGuard {
 
   async #areHome(homes: readonly (number | null)[]): Promise<boolean> {
     const states = await Promise.all(this.#devices.map(stateOrNull));
-    return states.every((state, i) => state !== null && state === homes[i]);
+    return states.every((state, i) => state !== null && state === (homes[i] ?? this.#still[i]));
   }
 
   /** A note for the report when the owner is left paused; else nothing. */
   get left(): string[] {
-    return this.#paused ? ['the owner of the device is left paused'] : [];
+    return this.#paused && this.#how?.runs !== true ? ['the owner of the device is left paused'] : [];
   }
 
   /**
@@ -166,7 +187,8 @@ export class OwnerGuard {
         await this.resume();
         became = 'its owner was resumed';
       } catch (second) {
-        became = `its owner is left paused: ${(second as Error).message}`;
+        const says = this.#how?.runs === true ? 'its owner runs' : 'its owner is left paused';
+        became = `${says}: ${(second as Error).message}`;
       }
     }
     const recovery = [cause.facts.recovery, became].filter(Boolean).join('; ');

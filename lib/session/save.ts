@@ -182,6 +182,7 @@ class Save {
     const { peer } = this.#options;
     const mode = this.#options.move === true || peer !== undefined ? 'move' : 'snapshot';
     this.#group.throwIfInterrupted();
+    await this.#guard.begin();
     await this.#group.together(this.#sources, (source) => source.prepare(this.#options));
     const { alone } = inStep(this.#sources, this.#options.noP2pBetween === true);
     this.#alone = alone === null ? null : this.#sources[alone]!;

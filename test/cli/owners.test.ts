@@ -59,6 +59,8 @@ describe('refused before anything is loaded', () => {
     [['--yes-discard'], 2, 'usage', /--yes-discard is about the owner/],
     [['--pause-cmd', 'true', '--resume-cmd', 'true'], 2, 'usage', /--pause-cmd is about the owner/],
     [['--unpaused', '--pause-cmd', 'true'], 2, 'usage', /cannot be used with option/],
+    [['--qmp', '/x'], 2, 'usage', /--qmp is about the owner/],
+    [['--unpaused', '--qmp', '/x'], 2, 'usage', /cannot be used with option/],
   ])('%j', (options, status, code, message) => {
     const outcome = cli([...MOCK, 'load', '-i', state, TARGET, ...options]);
     expect(outcome.status).toBe(status);

@@ -307,6 +307,33 @@ describe('what is refused to an adopted device (mock kernel)', () => {
     expect(report.notes).toEqual([]);
   });
 
+  test('an owner that stops the device itself is paused first, and finds it in STOP', async () => {
+    const log: string[] = [];
+    const owned: OwnerPause = {
+      how: 'test',
+      first: true,
+      pause: async () => {
+        log.push(`pause in ${stateName(await owner.state())}`);
+        await owner.setState(State.STOP);
+      },
+      resume: async () => {
+        log.push(`resume in ${stateName(await owner.state())}`);
+        await owner.setState(State.RUNNING);
+      },
+    };
+    const report = await saved({ owner: owned });
+    expect([report.stateFound, report.stateAfter]).toEqual(['STOP', 'STOP']);
+    expect(log).toEqual(['pause in RUNNING', 'resume in STOP']);
+    host.setFaults([{ name: 'read', call: 'read', fd: 'data', errno: 'EIO' }]);
+    await expect(saved({ owner: owned })).rejects.toMatchObject({
+      facts: { recovery: expect.stringMatching(/its owner was resumed$/) },
+    });
+    host.setFaults([]);
+    await owner.setState(State.STOP_COPY);
+    await expect(saved({ owner: owned })).rejects.toMatchObject({ code: 'session-active' });
+    expect(log).toEqual(['pause in RUNNING', 'resume in STOP', 'pause in RUNNING', 'resume in STOP']);
+  });
+
   test('found in STOP its owner has stopped it: nothing has to be paused', async () => {
     await owner.setState(State.STOP);
     expect((await saved()).stateAfter).toBe('STOP');
