@@ -405,6 +405,59 @@ export const COMMANDS: readonly CommandSpec[] = [
     load: () => import('./commands/reset.ts'),
   },
   {
+    name: 'conformance',
+    summary: 'test a driver against the migration protocol, point by point',
+    description: [
+      "Asks an idle device for everything that the uAPI defines, and compares each answer with what the kernel's header says: all pairs of states, data fds, reads and writes in pieces, precopy info, features, dirty tracking, resets. It destroys the state of the device, which --erase-state must name in full, and leaves it reset. Every check has an id and cites its rule (docs/conformance.md). Deviations that are known of a driver are listed with their reason.",
+      'Requests that stop some drivers until a reset, and loads that are left incomplete on purpose, are sent with --destructive only. The kernel log and the taint mask are read around each check: a warning, a crash, a bus error or an IOMMU fault fails it.',
+      'Exit code 0 when all checks pass or deviate as known, 10 when one fails, 11 when the run ended early. What was skipped is listed with the reason; it has not passed.',
+    ],
+    args: [DEV],
+    options: [
+      {
+        flags: '--erase-state <addr>',
+        description: 'the device again, in full: its state is destroyed',
+        required: true,
+      },
+      { flags: '--destructive', description: 'also what stops some drivers until a reset' },
+      {
+        flags: '--only <id>',
+        description: 'only this check, or those that begin so (state.*)',
+        repeats: true,
+      },
+      {
+        flags: '--format <name>',
+        description: 'form of the report; default: text',
+        choices: ['text', 'tap', 'ktap', 'junit', 'json'],
+      },
+      {
+        flags: '-o, --output <file>',
+        description: 'file for the report; the summary goes to standard output',
+      },
+      FORCE,
+      { flags: '--no-kmsg', description: 'go on although the kernel log cannot be read' },
+      {
+        flags: '--shared-pf-ok',
+        description: 'although other functions of its physical function are in use',
+      },
+      { flags: '--timeout <s>', description: 'how long one request may take; default: 60' },
+      ...OPENING,
+    ],
+    examples: [
+      {
+        command: 'vfio-migrate conformance 0000:65:00.2 --erase-state 0000:65:00.2',
+        says: 'what is safe with every driver',
+      },
+      {
+        command:
+          'vfio-migrate conformance 65:00.2 --erase-state 0000:65:00.2 --destructive --format junit -o report.xml',
+        says: 'everything, for a build server',
+      },
+    ],
+    answers: true,
+    load: () => import('./commands/conformance.ts'),
+  },
+  {
     name: 'describe',
     summary: 'describe devices and creatable types for check and find',
     description: [

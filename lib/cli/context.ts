@@ -36,6 +36,8 @@ export interface CommandResult {
   readonly exit?: number;
   /** The same for people. */
   readonly text: readonly string[];
+  /** Printed as it is instead of `text`: a form that other programs read. */
+  readonly verbatim?: string;
 }
 
 export interface CommandModule {

@@ -159,6 +159,7 @@ async function present(
   const { exit = Exit.OK } = result;
   const done = spec.answers ? '' : `What ${spec.name} was to do is done; only the report of it is lost.\n`;
   if (options.json === true) return await print(documentText(spec, result, mock), exit, done);
+  if (result.verbatim !== undefined) return await print(result.verbatim, exit, done);
   if (options.quiet === true && !spec.answers) return exit;
   const text = lines([...(mock === undefined ? [] : [`mock: ${mock}`]), ...result.text]);
   if (!makesBytes(spec, options)) return await print(text, exit, done);
