@@ -406,7 +406,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   },
   {
     name: 'conformance',
-    summary: 'test a driver against the migration protocol, point by point',
+    summary: 'test a driver against the uAPI, point by point',
     description: [
       "Asks an idle device for everything that the uAPI defines, and compares each answer with what the kernel's header says: all pairs of states, data fds, reads and writes in pieces, precopy info, features, dirty tracking, resets. It destroys the state of the device, which --erase-state must name in full, and leaves it reset. Every check has an id and cites its rule (docs/conformance.md). Deviations that are known of a driver are listed with their reason.",
       'Requests that stop some drivers until a reset, and loads that are left incomplete on purpose, are sent with --destructive only. The kernel log and the taint mask are read around each check: a warning, a crash, a bus error or an IOMMU fault fails it.',

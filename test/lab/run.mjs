@@ -4,6 +4,7 @@
 
 import { cases } from '../suite/cases.mjs';
 import { compat } from './compat.mjs';
+import { conformance } from './conformance.mjs';
 import { group } from './group.mjs';
 import { context } from './lab.mjs';
 import { leftover } from './leftover.mjs';
@@ -26,6 +27,7 @@ const PARTS = Object.entries({
   owners,
   group,
   live,
+  conformance,
   transcript: transcripts,
 });
 const only = process.argv[2] ?? '';
