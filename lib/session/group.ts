@@ -69,14 +69,19 @@ export class GroupSignal {
   readonly #controller = new AbortController();
   readonly #outer: AbortSignal | undefined;
   #reason: VfioMigrateError | null = null;
+  readonly #abort = () => this.#controller.abort(this.#outer?.reason);
 
   constructor(outer: AbortSignal | undefined) {
     this.#outer = outer;
     // Each device's transfer listens; Node takes more than ten for a leak.
     setMaxListeners(0, this.signal);
-    const abort = () => this.#controller.abort(outer?.reason);
-    if (outer?.aborted === true) abort();
-    outer?.addEventListener('abort', abort, { once: true, signal: this.#controller.signal });
+    if (outer?.aborted === true) this.#abort();
+    outer?.addEventListener('abort', this.#abort, { once: true });
+  }
+
+  /** The session is over: a signal that outlives it keeps nothing of it. */
+  release(): void {
+    this.#outer?.removeEventListener('abort', this.#abort);
   }
 
   get signal(): AbortSignal {

@@ -125,7 +125,12 @@ export async function loadGroup(
 ): Promise<LoadGroupReport> {
   refuseOtherCount(prepared, devices.length);
   if (options.peer !== undefined && devices.length !== 1) throw new RangeError('a peer gives one device');
-  return new Load(devices, prepared, options).run();
+  const session = new Load(devices, prepared, options);
+  try {
+    return await session.run();
+  } finally {
+    session.release();
+  }
 }
 
 /** Refuses an input that does not hold the states of exactly so many devices, with `usage`. */
@@ -162,6 +167,10 @@ class Load {
     this.#group = new GroupSignal(options.signal);
     this.#guard = new OwnerGuard(devices, options);
     this.#outcome = new GroupOutcome(devices);
+  }
+
+  release(): void {
+    this.#group.release();
   }
 
   async run(): Promise<LoadGroupReport> {

@@ -146,6 +146,8 @@ export async function saveGroup(
   } catch (error) {
     output.discard();
     throw await session.unwound(error instanceof MemberFailure ? error.error : error);
+  } finally {
+    session.release();
   }
 }
 
@@ -169,6 +171,10 @@ class Save {
     this.#guard = new OwnerGuard(devices, options);
     this.#outcome = new GroupOutcome(devices);
     this.#live = new Live(this.#sources, this.#group, options);
+  }
+
+  release(): void {
+    this.#group.release();
   }
 
   /** What a failure leaves of the devices' owner. */

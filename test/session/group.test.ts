@@ -1,4 +1,5 @@
 /** Several devices as one: their order, their independence, and one failure that unwinds all (uAPI §8, K-5, K-6). */
+import { getEventListeners } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -322,6 +323,20 @@ describe('one of 64 devices fails', () => {
     expect(error).toMatchObject({ code: 'state-not-restored', facts: { device: `pci:${addressOf(ODD)}` } });
     expect(states().filter((state) => state !== 'RUNNING')).toEqual(['STOP_COPY']);
     await verify(file('kept'));
+  });
+
+  test('a signal ends all, and all come back; it keeps nothing of a session that is over', async () => {
+    const from = await devices(...Array.from({ length: COUNT }, () => ({ size: 20_000, read_delay_ms: 50 })));
+    const abort = new AbortController();
+    const { signal } = abort;
+    await savedTo(from.slice(0, 2), 'signal', { signal, precopy: false });
+    expect(getEventListeners(signal, 'abort')).toEqual([]);
+    const saving = failure(savedTo(from, 'interrupted', { signal, precopy: false, frameSize: 4096 }));
+    setTimeout(() => abort.abort('SIGTERM'), 20);
+    expect(await saving).toMatchObject({ code: 'interrupted', facts: { signal: 'SIGTERM' } });
+    expect(states()).toEqual(Array(COUNT).fill('RUNNING'));
+    expect(existsSync(file('interrupted'))).toBe(false);
+    await expect(savedTo(from, 'interrupted', { signal })).rejects.toMatchObject({ code: 'interrupted' });
   });
 
   test('64 are saved and loaded as one', async () => {
