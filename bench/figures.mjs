@@ -1,5 +1,5 @@
 // Every figure of `npm run bench`: what it is, what it aims at, and who measures it. docs/performance.md explains each.
-import { checkOnce, findOnce } from './inprocess.mjs';
+import { checkOnce, dirtyBitmap, findOnce } from './inprocess.mjs';
 import { GIB, MIB } from './processes.mjs';
 import { starting } from './starting.mjs';
 import { compare, latency, peak } from './transfers.mjs';
@@ -108,6 +108,17 @@ export const MEASUREMENTS = [
   {
     figures: [{ id: 'find', what: 'find over 10 000, 500 of them checked', aim: ['most', 100], unit: 'ms' }],
     measure: async () => ({ find: await findOnce() }),
+  },
+  {
+    figures: [
+      {
+        id: 'dirty-bitmap',
+        what: 'dirty bitmap of 1 TiB, count and walk',
+        aim: ['most', 1.5],
+        unit: 'of a copy',
+      },
+    ],
+    measure: async ({ runs }) => ({ 'dirty-bitmap': await dirtyBitmap(runs) }),
   },
 ];
 

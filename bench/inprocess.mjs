@@ -73,3 +73,36 @@ export async function checkOnce() {
   const micro = (ms) => (ms / REPEAT) * 1000;
   return { value: micro(value), least: micro(least), most: micro(most) };
 }
+
+const TIB = 1n << 40n;
+const PAGE = 4096n;
+/** One dirty run of 16 pages in so many: a guest that writes here and there. */
+const APART = 4096;
+
+/** Count and walk of the set bits of 1 TiB, as a multiple of copying the bitmap. */
+export async function dirtyBitmap(runs) {
+  const { DirtyPages } = await import('vfio-migrate');
+  const words = new BigUint64Array(Number(TIB / PAGE) / 64);
+  for (let page = 0; page < words.length * 64; page += APART) words[page / 64] = 0xffffn;
+  const pages = new DirtyPages({ iova: 0n, length: TIB }, PAGE, words);
+  const copy = new BigUint64Array(words.length);
+  let found = 0n;
+  const measured = Array.from({ length: runs + 1 }, () => {
+    const start = performance.now();
+    copy.set(words);
+    const copied = performance.now();
+    found = 0n;
+    const count = pages.count();
+    for (const batch of pages.runs()) for (let i = 1; i < batch.length; i += 2) found += batch[i];
+    if (found !== BigInt(count) * PAGE) throw new Error('count and walk disagree');
+    const walked = performance.now();
+    return { ratio: (walked - copied) / (copied - start), copyMs: copied - start };
+  }).slice(1);
+  return {
+    ...spread(measured.map(({ ratio }) => ratio)),
+    details: {
+      copyMs: spread(measured.map(({ copyMs }) => copyMs)).value,
+      runs: (words.length * 64) / APART,
+    },
+  };
+}
