@@ -63,12 +63,6 @@ export const DEVIATIONS: readonly Deviation[] = [
     reason: 'it waits for the rest of a record, and does not look for it when RESUMING is left',
   },
   {
-    drivers: [HISI, QAT],
-    check: 'fd.dead.RESUMING.*',
-    found: /^ENOMEM$/,
-    reason: 'it looks at the length of the stream before it looks whether the session is over',
-  },
-  {
     drivers: [MLX5, VIRTIO, PDS],
     check: 'data.load-empty',
     found: /^accepted$/,
