@@ -22,22 +22,27 @@ function steps(host: MockHost, name: string): NonNullable<ConformanceOptions['st
   };
 }
 
-export type RunOptions = Partial<ConformanceOptions> & Pick<MockOptions, 'overrides'>;
+export type RunOptions = Partial<ConformanceOptions> &
+  Pick<MockOptions, 'overrides'> & {
+    readonly via?: lib.Via;
+    /** A call that hangs keeps its descriptors. */
+    readonly leaks?: boolean;
+  };
 
 export async function run(
   scenario: string,
   device: string,
-  { overrides, ...options }: RunOptions = {},
+  { overrides, via, leaks, ...options }: RunOptions = {},
 ): Promise<ConformanceReport> {
   const host = mockHost(scenario, overrides === undefined ? {} : { overrides });
   try {
-    const opened = await lib.openDevice(host, lib.parseAddress(device));
+    const opened = await lib.openDevice(host, lib.parseAddress(device), via === undefined ? {} : { via });
     try {
       const kernelLog = noKernelLog('mock');
       return await conformance(opened, { ...QUICK, kernelLog, steps: steps(host, device), ...options });
     } finally {
       await opened.close();
-      expect(host.openFds()).toEqual([]);
+      if (leaks !== true) expect(host.openFds()).toEqual([]);
     }
   } finally {
     await host.close();
