@@ -263,7 +263,9 @@ TEST(faults_bad_descriptors) {
 
   const File file = File::Memory();
   spec.source.fd = file.fd();
-  spec.sink = {SinkKind::kRaw, nullptr, 1'000'000};
+  spec.sink.kind = SinkKind::kRaw;
+  spec.sink.kernel = nullptr;
+  spec.sink.fd = 1'000'000;
   CHECK(Transfer::Create(spec, &error) == nullptr);
   CHECK(error.side == TransferSide::kSink);
 }

@@ -90,7 +90,9 @@ export async function saves(t, device) {
   await t.part('save given up', async () => {
     for (const [to, name] of [
       [RUNNING, 'PRE_COPY > RUNNING'],
+      [5, 'PRE_COPY > RUNNING_P2P'],
       [STOP, 'PRE_COPY > STOP'],
+      [RESUMING, 'PRE_COPY > RESUMING'],
     ]) {
       await t.reset(device);
       const fd = await t.enter(device, PRE_COPY);
