@@ -288,7 +288,8 @@ describe('back-pressure', () => {
     clearInterval(watch);
     expect(doneAt(3, 'write')).toBeLessThan(doneAt(2, 'write') - 300_000_000n);
     // Two buffers of 1 MiB for each of two devices; the rest is for the runtime. The state has 24 MiB a device.
-    expect(most).toBeLessThan(24 << 20);
+    // A sanitizer keeps what was freed.
+    if (!process.env.LD_PRELOAD?.includes('san')) expect(most).toBeLessThan(24 << 20);
   });
 });
 
