@@ -212,7 +212,7 @@ void Framer::AddQatState(const std::shared_ptr<const Payload>& payload) {
                               Section("sla", std::string(16, '\0'));
   const std::string misc = Section("visrc", std::string(4, '\0')) + Section("vimsk", std::string(4, '\1'));
   const std::string before = Section("GENER", general, 3) + Section("MISCBAR", misc, 2);
-  const uint64_t rings = payload->size + kQatBanks * 2 * sizeof(QatSection);
+  const uint64_t rings = payload->size + uint64_t{kQatBanks} * 2 * sizeof(QatSection);
   stream_.Literal(Preamble(before.size() + sizeof(QatSection) + rings, 3) + before +
                   QatHead(kQatImageSection, rings, kQatBanks));
   for (uint32_t bank = 0; bank < kQatBanks; bank++) {
