@@ -1,6 +1,6 @@
 /** What is wrong, or not what its author wants, in a file that describes devices. Rules: docs/cli.md, `lint`. Pure: no I/O. */
 import { MetadataError, quoted, shown } from '../compat/errors.ts';
-import { asArray, asObject, own } from '../compat/fields.ts';
+import { asArray, asObject, own, unknownMembers } from '../compat/fields.ts';
 import {
   type AllowedSet,
   checkAliasOrder,
@@ -15,7 +15,7 @@ import {
 import { type Json, type JsonObject, pointerStep } from '../text/json.ts';
 import { LOCAL_KEYS } from './match.ts';
 import type { DescribedModel, Metadata } from './metadata.ts';
-import { unknownEntryMembers } from './sidecar.ts';
+import { SIDECAR_MEMBERS, unknownEntryMembers } from './sidecar.ts';
 
 export const LINT_SEVERITIES = ['error', 'warning', 'advice'] as const;
 export type LintSeverity = (typeof LINT_SEVERITIES)[number];
@@ -239,6 +239,7 @@ class Linter {
 
   /** Members of a sidecar file that are not about a model. */
   entries(document: JsonObject): void {
+    for (const name of unknownMembers(document, SIDECAR_MEMBERS)) this.#say('W_MEMBER_UNKNOWN', '', name);
     for (const [index, json] of asArray(own(document, 'devices') ?? [], '/devices').entries()) {
       const at = `/devices/${index}`;
       if (typeof json !== 'object' || json === null || Array.isArray(json)) continue;

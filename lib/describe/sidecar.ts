@@ -10,6 +10,15 @@ import { type Match, parseMatch } from './match.ts';
 
 export const SIDECAR_FORMAT = 'vfio-migrate/sidecar/1';
 
+/** Members of a document; the schema has no others. */
+export const SIDECAR_MEMBERS: ReadonlySet<string> = new Set([
+  'schema',
+  'requires',
+  'maintainer',
+  'models',
+  'devices',
+]);
+
 /** How the present value of a parameter is read. */
 export type Source =
   | { readonly kind: 'const'; readonly value: string }
@@ -153,16 +162,7 @@ const NOTHING: Facts = {
 };
 
 /** Members that say how, not what. */
-const HOW: ReadonlySet<string> = new Set([
-  'name',
-  'match',
-  'model',
-  'info',
-  'source',
-  'write',
-  'override',
-  'notes',
-]);
+const HOW: ReadonlySet<string> = new Set(['name', 'match', 'model', 'info', 'source', 'write', 'override']);
 const MODEL_MEMBERS = [
   ...[
     'device_api',

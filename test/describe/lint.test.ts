@@ -77,11 +77,15 @@ describe('one file', () => {
       { match: { bdf: 'x' }, model: MODEL },
       { match: { pci_id: '15b3:101e' }, model: 'https://a.com/b' },
     ];
-    const issues = lint(await metadata({ schema: 'vfio-migrate/sidecar/1', models, devices }), true);
+    const issues = lint(
+      await metadata({ $schema: 'x', schema: 'vfio-migrate/sidecar/1', models, devices }),
+      true,
+    );
     expect(found(issues)).toEqual([
       'E_VALUE_SYNTAX /devices/1/match/bdf',
       'E_MODEL_SCHEME /devices/2/model',
       'W_MSIX_ZERO /devices/0/write/n',
+      'W_MEMBER_UNKNOWN ',
       'W_MEMBER_UNKNOWN /devices/0',
       'W_LOCAL_MATCH /devices/0/match',
       'W_UNBOUNDED /devices/0/match',
