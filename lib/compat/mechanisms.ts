@@ -73,6 +73,7 @@ const NO_ATTRIBUTE: OpaqueFacts = {
   level: 'instance',
   read: null,
   readErrno: null,
+  readCall: 'openat',
   mdevType: null,
   creationParams: null,
 };

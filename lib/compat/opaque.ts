@@ -8,6 +8,9 @@ import { asBoolean, asObject, asText, oneOf, optional } from './fields.ts';
 export const OPAQUE_LEVELS = ['instance', 'type'] as const;
 export type OpaqueLevel = (typeof OPAQUE_LEVELS)[number];
 
+export const OPAQUE_READ_CALLS = ['openat', 'read'] as const;
+export type OpaqueReadCall = (typeof OPAQUE_READ_CALLS)[number];
+
 export interface OpaqueFacts {
   readonly present: boolean;
   /** Whose attribute it is: the device's, or that of its mdev type. The device's own is preferred. */
@@ -16,6 +19,8 @@ export interface OpaqueFacts {
   readonly read: string | null;
   /** Errno name of a failed read or open. */
   readonly readErrno: string | null;
+  /** Which of the two failed; `openat` when a description does not say. */
+  readonly readCall: OpaqueReadCall;
   readonly mdevType: string | null;
   /** Text that is equal when two devices were created with equal parameters; null: not known. */
   readonly creationParams: string | null;
@@ -29,13 +34,17 @@ export function parseOpaque(json: Json, pointer = ''): OpaqueFacts {
     level: optional(object, 'level', pointer, oneOf(OPAQUE_LEVELS)) ?? 'instance',
     read: optional(object, 'read', pointer, asText),
     readErrno: optional(object, 'read_errno', pointer, asText),
+    readCall: optional(object, 'read_call', pointer, oneOf(OPAQUE_READ_CALLS)) ?? 'openat',
     mdevType: optional(object, 'mdev_type', pointer, asText),
     creationParams: optional(object, 'creation_params', pointer, asText),
   };
 }
 
-/** The target's answer to the written string: `accepted`, or the name of the errno. */
-export type OpaqueAnswer = 'accepted' | (string & {});
+/**
+ * The target's answer to the written string: `accepted`, the name of the errno, or `may-not-ask` when the attribute could
+ * not be opened for want of privilege.
+ */
+export type OpaqueAnswer = 'accepted' | 'may-not-ask' | (string & {});
 
 export type OpaqueFinding =
   | 'opaque-missing-source'
@@ -50,13 +59,21 @@ export type OpaqueFinding =
 
 const MAX_BYTES = 4096;
 const PRINTABLE = /^[ -~]+$/;
-/** The tool may not ask; that says nothing about the device (R-OPAQUE 4). */
-const MAY_NOT_ASK: readonly string[] = ['EACCES', 'EPERM'];
+const NO_PRIVILEGE: readonly string[] = ['EACCES', 'EPERM'];
+
+/**
+ * R-OPAQUE 4: at open(2) these say that the tool may not ask, and nothing about the device. From read(2) and write(2) they
+ * are the driver's own and refuse as any other.
+ */
+export function mayNotAsk(errno: string, call: string): boolean {
+  return call === 'openat' && NO_PRIVILEGE.includes(errno);
+}
 
 /** R-OPAQUE 3: the string that is passed on, without its one newline, or what is wrong with it. */
 export function opaqueString(facts: OpaqueFacts): { text: string } | { finding: OpaqueFinding } {
   if (facts.readErrno !== null) {
-    return { finding: MAY_NOT_ASK.includes(facts.readErrno) ? 'opaque-unreadable' : 'opaque-read-error' };
+    const unasked = mayNotAsk(facts.readErrno, facts.readCall);
+    return { finding: unasked ? 'opaque-unreadable' : 'opaque-read-error' };
   }
   if (facts.read === null) return { finding: 'opaque-not-probed' };
   const text = facts.read.endsWith('\n') ? facts.read.slice(0, -1) : facts.read;
@@ -84,7 +101,7 @@ export function checkOpaque(
   const string = opaqueString(source);
   if ('finding' in string) return string.finding;
   const answer = ask(string.text);
-  if (answer !== null && MAY_NOT_ASK.includes(answer)) return 'opaque-unreadable';
+  if (answer === 'may-not-ask') return 'opaque-unreadable';
   if (answer !== null && answer !== 'accepted') return 'opaque-rejected';
   const sameCreation =
     source.mdevType !== null &&

@@ -67,6 +67,8 @@ interface Opaque {
   readonly path: string;
   readonly read: string | null;
   readonly errno: string | null;
+  /** Which call gave it: what one may not open says nothing about the device (R-OPAQUE 4). */
+  readonly call: 'openat' | 'read' | null;
 }
 
 interface Place {
@@ -103,10 +105,11 @@ async function readOpaque(host: Host, base: string | null): Promise<Opaque | nul
   const path = `${base}/${OPAQUE}`;
   try {
     const bytes = await host.kernel.readFile(path, 4097);
-    return { path, read: new TextDecoder('latin1').decode(bytes), errno: null };
+    return { path, read: new TextDecoder('latin1').decode(bytes), errno: null, call: null };
   } catch (error) {
     if (!isErrno(error) || error.code === 'ENODEV') throw error;
-    return error.code === 'ENOENT' ? null : { path, read: null, errno: error.code };
+    if (error.code === 'ENOENT') return null;
+    return { path, read: null, errno: error.code, call: error.syscall === 'openat' ? 'openat' : 'read' };
   }
 }
 
@@ -149,6 +152,7 @@ function opaqueMember(opaque: Opaque | null, base: string, mdevType: string | nu
       opaque.path === `${base}/${OPAQUE}` && !base.includes('/mdev_supported_types/') ? 'instance' : 'type',
     ...(opaque.read === null ? {} : { read: opaque.read }),
     ...(opaque.errno === null ? {} : { read_errno: opaque.errno }),
+    ...(opaque.call === null ? {} : { read_call: opaque.call }),
     ...(mdevType === null ? {} : { mdev_type: mdevType }),
   };
 }

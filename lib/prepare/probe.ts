@@ -6,6 +6,7 @@ import {
   type CheckResult,
   type Descriptor,
   isUnreadable,
+  mayNotAsk,
   type OpaqueAnswer,
   opaqueString,
   originOf,
@@ -32,7 +33,7 @@ function opaquePath(target: Descriptor): string | null {
   return origin.startsWith(`${KERNEL}/`) ? origin.slice(KERNEL.length) : null;
 }
 
-/** One write(2) of the string and a newline. Gives `accepted` or the name of the errno. */
+/** One write(2) of the string and a newline. What refuses, and what only keeps us from asking: R-OPAQUE 4. */
 export async function askOpaque(
   host: Host,
   { path, text }: { readonly path: string; readonly text: string },
@@ -42,6 +43,6 @@ export async function askOpaque(
     return 'accepted';
   } catch (error) {
     if (!isErrno(error)) throw error;
-    return error.code;
+    return mayNotAsk(error.code, error.syscall) ? 'may-not-ask' : error.code;
   }
 }

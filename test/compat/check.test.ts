@@ -334,10 +334,22 @@ describe('older mechanisms', () => {
     expect(asked(opaque({}, { present: true, read_errno: 'EIO' }), opaque({}, string))).toEqual(
       no('opaque-read-error'),
     );
-    expect(asked(opaque({}, { present: true, read_errno: 'EACCES' }), opaque({}, string))).toEqual(
-      open(['opaque-unreadable'], []),
-    );
   });
+
+  test.each(['EACCES', 'EPERM'])(
+    'R-OPAQUE 4: %s at open leaves it open; from the driver it refuses',
+    (read_errno) => {
+      const pair = (facts: Doc) =>
+        asked(opaque({}, { present: true, read_errno, ...facts }), opaque({}, string));
+      expect(pair({})).toEqual(open(['opaque-unreadable'], []));
+      expect(pair({ read_call: 'openat' })).toEqual(open(['opaque-unreadable'], []));
+      expect(pair({ read_call: 'read' })).toEqual(no('opaque-read-error'));
+      const answered = (opaqueAnswer: string) =>
+        asked(opaque({}, string), opaque({}, string), { opaqueAnswer });
+      expect(answered('may-not-ask')).toEqual(open(['opaque-unreadable'], []));
+      expect(answered(read_errno)).toEqual(no('opaque-rejected'));
+    },
+  );
 
   test('K03: the driver refuses what published data allow; K04: and it allows nothing that they refuse', () => {
     const pair = [opaque({ model: 'a.b/c' }, string), opaque({ model: 'a.b/c' }, string)] as const;

@@ -178,7 +178,27 @@ describe('R-OPAQUE: the question to the driver', () => {
     const question = opaqueQuestion(check(from, to));
     closed.setFaults([{ call: 'openat', path: question!.path, errno: 'EACCES', times: 0 }]);
     const opaqueAnswer = await askOpaque(closed, question!);
+    expect(opaqueAnswer).toBe('may-not-ask');
     expect(check(from, to, { opaqueAnswer })).toMatchObject({ verdict: 'unknown' });
+  });
+
+  it('R-OPAQUE 4: what read(2) and write(2) give is the answer of the driver, whatever its name', async () => {
+    const path = (n: number) => `/sys/bus/pci/devices/${bdf(n)}/migration_version`;
+    const host = made({
+      name: 'strict',
+      devices: [0, 1].map((n) => ({ kind: 'pci', address: bdf(n), group: n, driver: 'x_vfio_pci' })),
+      files: {
+        [path(0)]: { content: 'v1\n', read_errno: 'EACCES' },
+        [path(1)]: { content: 'v1\n', mode: '0644', write_errno: 'EACCES' },
+        '/proc/sys/kernel/hostname': { content: 'host-a\n' },
+      },
+    });
+    const [mute, deaf] = [await subject(host, 0), await subject(host, 1)];
+    expect(check(mute, deaf).findings).toMatchObject([{ code: 'opaque-read-error' }]);
+    const question = opaqueQuestion(check(deaf, deaf));
+    const opaqueAnswer = await askOpaque(host, question!);
+    expect(opaqueAnswer).toBe('EACCES');
+    expect(check(deaf, deaf, { opaqueAnswer }).verdict).toBe('incompatible');
   });
 
   it('published data that refuses leaves nothing to ask', async () => {
