@@ -1,18 +1,21 @@
 /** Answers of compatibility questions for people: a table with the reason and the fix for every finding. Pure: no I/O. */
 import { type CheckResult, type Finding, type Plan, SEVERITIES } from '../compat/index.ts';
-import { keyValues, table } from './format.ts';
+import { keyValues, table, wrap } from './format.ts';
 
 /** The whole answer to one question. */
-export function checkText(source: string, target: string, result: CheckResult): string[] {
+export function checkText(source: string, target: string, result: CheckResult, width: number): string[] {
   return [
-    ...keyValues([
-      ['source', `${source}${modelText(result.source.model)}`],
-      ['target', `${target}${modelText(result.target.model)}`],
-      ['verdict', verdictText(result)],
-      ['decided by', mechanismText(result)],
-    ]),
-    ...findingText(result.findings),
-    ...planText(result.plan),
+    ...keyValues(
+      [
+        ['source', `${source}${modelText(result.source.model)}`],
+        ['target', `${target}${modelText(result.target.model)}`],
+        ['verdict', verdictText(result)],
+        ['decided by', mechanismText(result)],
+      ],
+      width,
+    ),
+    ...findingText(result.findings, width),
+    ...planText(result.plan, width),
   ];
 }
 
@@ -34,14 +37,14 @@ function mechanismText({ mechanisms }: CheckResult): string[] {
     );
 }
 
-/** Two lines for each finding: why, and what would help. */
-export function findingText(findings: readonly Finding[]): string[] {
+/** For each finding: why, and what would help. */
+export function findingText(findings: readonly Finding[], width: number): string[] {
   if (findings.length === 0) return [];
   const rows = [...findings].sort(byWeight).flatMap(({ id, severity, overridden, message, fix }) => [
     [id, overridden === undefined ? severity : 'overridden', message],
     ['', '', overridden === undefined ? `→ ${fix}` : `→ overridden: ${overridden.reason}`],
   ]);
-  return ['', ...table(['FINDING', 'SEVERITY', 'WHY, AND WHAT WOULD HELP'], rows)];
+  return ['', ...table(['FINDING', 'SEVERITY', 'WHY, AND WHAT WOULD HELP'], rows, width)];
 }
 
 /** What refuses comes first; documents have the order of the specification. */
@@ -50,7 +53,7 @@ function byWeight(a: Finding, b: Finding): number {
 }
 
 /** What has to be done for a yes. */
-export function planText(plan: Plan | null): string[] {
+export function planText(plan: Plan | null, width: number): string[] {
   if (plan === null) return [];
   const create = plan.create === null ? [] : ['', `to be created: a device of type ${plan.create.mdevType}`];
   const version =
@@ -67,9 +70,11 @@ export function planText(plan: Plan | null): string[] {
     ...(rows.length === 0
       ? []
       : ['', ...table(['TO SET', 'PARAMETER', 'NOW', 'THEN', 'CHANGE', 'WHERE'], rows)]),
-    ...plan.configure.map(({ external, value }) => `to be configured on the target: ${external}=${value}`),
-    ...plan.afterArrival.map(
-      ({ external, value }) => `the guest will see ${external} change to ${value ?? 'another value'}`,
+    ...plan.configure.flatMap(({ external, value }) =>
+      wrap(`to be configured on the target: ${external}=${value}`, width),
+    ),
+    ...plan.afterArrival.flatMap(({ external, value }) =>
+      wrap(`the guest will see ${external} change to ${value ?? 'another value'}`, width),
     ),
   ];
 }

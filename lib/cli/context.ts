@@ -34,14 +34,19 @@ export interface CommandResult {
   readonly document: Record<string, unknown> | readonly Record<string, unknown>[];
   /** Exit code of a command that has an answer and not only success; default 0. */
   readonly exit?: number;
-  /** The same for people. */
-  readonly text: readonly string[];
+  /** The same for people; what is wrapped is made for lines of `width` characters. */
+  readonly text: readonly string[] | ((width: number) => readonly string[]);
   /** Printed as it is instead of `text`: a form that other programs read. */
   readonly verbatim?: string;
 }
 
 export interface CommandModule {
   run(context: CommandContext): Promise<CommandResult>;
+}
+
+/** What a result says to people, in lines for that width. */
+export function textOf({ text: said }: CommandResult, width: number): readonly string[] {
+  return typeof said === 'function' ? said(width) : said;
 }
 
 /** An option's text, or undefined. */

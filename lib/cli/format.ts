@@ -44,32 +44,72 @@ export function clock(seconds: number): string {
   return hours > 0 ? `${hours}:${two(minutes)}:${two(s % 60)}` : `${minutes}:${two(s % 60)}`;
 }
 
+/** What a line of text is broken to where nobody tells how wide it may be. */
+export const LINE_WIDTH = 80;
+/** A column of text is not made narrower than this; rather the line becomes longer. */
+const MIN_COLUMN = 30;
+
+/**
+ * A text in lines of at most `width` characters, broken at single blanks only: what must be copied whole, a path, an
+ * option with its value, a command in quotes, stays on one line, however long. A longer run of blanks is kept.
+ */
+export function wrap(text: string, width: number): string[] {
+  const words = text.match(/"[^"]*"[^ ]*|--[^ ]+ [A-Z]+(?= |$)|[^ ]+(?: {2,}[^ ]+)*/g) ?? [];
+  if (text.length <= width || words.length < 2) return [text];
+  const broken: string[] = [];
+  for (const word of words) {
+    const line = broken.at(-1);
+    if (line !== undefined && line.length + 1 + word.length <= width) {
+      broken[broken.length - 1] = `${line} ${word}`;
+    } else broken.push(word);
+  }
+  return broken;
+}
+
 /**
  * Rows under headings, columns padded to their widest cell and set apart by two spaces. No trailing blanks, so that
- * the text survives copying.
+ * the text survives copying. With `width` the last column is wrapped so that lines are no longer.
  */
-export function table(headings: readonly string[], rows: readonly (readonly string[])[]): string[] {
+export function table(
+  headings: readonly string[],
+  rows: readonly (readonly string[])[],
+  width = Number.POSITIVE_INFINITY,
+): string[] {
   const all = [headings, ...rows];
+  const last = headings.length - 1;
   const widths = headings.map((_, column) => Math.max(...all.map((row) => (row[column] ?? '').length)));
-  return all.map((row) =>
-    widths
-      .map((width, column) => (row[column] ?? '').padEnd(width))
-      .join('  ')
-      .trimEnd(),
+  const before = widths.slice(0, last).reduce((sum, one) => sum + one + 2, 0);
+  const room = Math.max(MIN_COLUMN, width - before);
+  return all.flatMap((row) =>
+    wrap(row[last] ?? '', room).map((line, index) =>
+      [...widths.keys()]
+        .map((column) =>
+          column === last ? line : (index === 0 ? (row[column] ?? '') : '').padEnd(widths[column]!),
+        )
+        .join('  ')
+        .trimEnd(),
+    ),
   );
 }
 
 /** A value of a key/value listing; null and undefined leave the line out. */
 export type Value = string | readonly string[] | null | undefined;
 
-/** `key: value` lines, values aligned; a list gives one line for each item, the key on the first. */
-export function keyValues(pairs: readonly (readonly [key: string, value: Value])[]): string[] {
+/**
+ * `key: value` lines, values aligned; a list gives one line for each item, the key on the first. With `lineWidth` values
+ * are wrapped so that lines are no longer.
+ */
+export function keyValues(
+  pairs: readonly (readonly [key: string, value: Value])[],
+  lineWidth = Number.POSITIVE_INFINITY,
+): string[] {
   const shown = pairs.filter(([, value]) => value != null && (typeof value === 'string' || value.length > 0));
   const width = Math.max(0, ...shown.map(([key]) => key.length)) + 1;
+  const room = Math.max(MIN_COLUMN, lineWidth - width - 1);
   return shown.flatMap(([key, value]) =>
-    (typeof value === 'string' ? [value] : (value as readonly string[])).map((line, index) =>
-      `${(index === 0 ? `${key}:` : '').padEnd(width)} ${line}`.trimEnd(),
-    ),
+    (typeof value === 'string' ? [value] : (value as readonly string[]))
+      .flatMap((item) => wrap(item, room))
+      .map((line, index) => `${(index === 0 ? `${key}:` : '').padEnd(width)} ${line}`.trimEnd()),
   );
 }
 

@@ -3,11 +3,11 @@
  * first use sets O_NONBLOCK on a pipe, for everyone who shares it, and the addon's writes to descriptor 1 would meet
  * EAGAIN. A pipe may be non-blocking all the same, when another program made it so.
  */
-import { writeSync } from 'node:fs';
+import { openSync, writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isatty } from 'node:tty';
+import { isatty, WriteStream } from 'node:tty';
 import { inspect } from 'node:util';
-import { printable } from './format.ts';
+import { LINE_WIDTH, printable } from './format.ts';
 
 const RETRY_MS = 5;
 /** A message that nobody takes for so long is dropped: the device is more important than the text about it. */
@@ -50,6 +50,22 @@ function attempt(fd: number, bytes: Uint8Array): number | 'gone' | 'full' {
     if (code === 'EPIPE') return 'gone';
     if (code === 'EAGAIN') return 'full';
     throw error;
+  }
+}
+
+/**
+ * How long a line of text may be on this descriptor: the width of the terminal, else {@link LINE_WIDTH}. The terminal is
+ * opened anew to be asked, because a stream changes the flags of the descriptor that it is made for.
+ */
+export function textWidth(fd: number): number {
+  if (!isatty(fd)) return LINE_WIDTH;
+  try {
+    const stream = new WriteStream(openSync('/dev/tty', 'w'));
+    const { columns } = stream;
+    stream.destroy();
+    return columns > 0 ? columns : LINE_WIDTH;
+  } catch {
+    return LINE_WIDTH;
   }
 }
 

@@ -9,6 +9,7 @@ import {
   rate,
   size,
   table,
+  wrap,
 } from '../../lib/cli/format.ts';
 
 describe('text for people', () => {
@@ -66,6 +67,39 @@ describe('text for people', () => {
         ['list', ['y', 'z']],
       ]),
     ).toEqual(['a:    x', 'list: y', '      z']);
+  });
+
+  it('wraps at blanks, and never within what is copied', () => {
+    expect(wrap('one two three', 80)).toEqual(['one two three']);
+    expect(wrap('one two three', 7)).toEqual(['one two', 'three']);
+    const path = `/sys/${'x'.repeat(40)}`;
+    expect(wrap(`see ${path} for it`, 10)).toEqual(['see', path, 'for it']);
+    expect(wrap('use --self-policy or "one name" here', 12)).toEqual([
+      'use',
+      '--self-policy',
+      'or',
+      '"one name"',
+      'here',
+    ]);
+    expect(wrap('a\tb  c d', 6)).toEqual(['a\tb  c', 'd']);
+    expect(wrap('', 10)).toEqual(['']);
+  });
+
+  it('the last column of a table and the values of a list are wrapped below themselves', () => {
+    const text = 'a reason that needs more room than there is in one line';
+    expect(table(['ID', 'WHY'], [['x', text]], 40)).toEqual([
+      'ID  WHY',
+      'x   a reason that needs more room than',
+      '    there is in one line',
+    ]);
+    expect(keyValues([['key', text]], 40)).toEqual([
+      'key: a reason that needs more room than',
+      '     there is in one line',
+    ]);
+    // Something stays readable, however narrow the terminal is.
+    for (const line of table(['ID', 'WHY'], [['x'.repeat(30), text]], 20).slice(1)) {
+      expect(line.length).toBeGreaterThan(31);
+    }
   });
 
   it('shows control characters instead of sending them to the terminal', () => {

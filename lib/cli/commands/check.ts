@@ -24,7 +24,7 @@ export async function run(context: CommandContext): Promise<CommandResult> {
   return {
     document: reportOf(result, 'check'),
     exit: result.exit as ExitCode,
-    text: checkText(subjectName(source), subjectName(target), result),
+    text: (width) => checkText(subjectName(source), subjectName(target), result, width),
   };
 }
 

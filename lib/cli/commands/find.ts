@@ -61,7 +61,7 @@ async function findOne(context: CommandContext): Promise<CommandResult> {
   return {
     document: findReport(result, { tool: toolVersion(), created: new Date().toISOString() }, limit),
     exit: exitOf(result),
-    text: findText(subjectName(source), result, limit, flag(options, 'explain')),
+    text: (width) => findText(subjectName(source), result, limit, flag(options, 'explain'), width),
   };
 }
 
@@ -81,7 +81,13 @@ function exitOf({ ranked }: FindResult): ExitCode {
   return verdict === 'compatible' ? Exit.OK : verdict === 'unknown' ? Exit.UNKNOWN : Exit.REFUSED;
 }
 
-function findText(source: string, result: FindResult, limit: number, explain: boolean): string[] {
+function findText(
+  source: string,
+  result: FindResult,
+  limit: number,
+  explain: boolean,
+  width: number,
+): string[] {
   const { ranked, rejected, counters, explained } = result;
   const rows = ranked
     .slice(0, limit)
@@ -89,16 +95,19 @@ function findText(source: string, result: FindResult, limit: number, explain: bo
   const more = ranked.length - rows.length;
   const reasons = [...rejected].map(([reason, many]) => `${reason}: ${many}`);
   return [
-    ...keyValues([
-      ['source', source],
-      ['looked at', `${counters.candidates} candidates; checked ${counters.full_checks} in full`],
-      ['questions to drivers', counters.probes === 0 ? null : String(counters.probes)],
-      ['not possible', reasons],
-    ]),
+    ...keyValues(
+      [
+        ['source', source],
+        ['looked at', `${counters.candidates} candidates; checked ${counters.full_checks} in full`],
+        ['questions to drivers', counters.probes === 0 ? null : String(counters.probes)],
+        ['not possible', reasons],
+      ],
+      width,
+    ),
     '',
     ...(rows.length === 0
       ? ['No candidate can take it.']
-      : table(['RANK', 'CANDIDATE', 'VERDICT', 'WRITES', 'TO DO'], rows)),
+      : table(['RANK', 'CANDIDATE', 'VERDICT', 'WRITES', 'TO DO'], rows, width)),
     ...(more > 0 ? [`and ${more} more (--limit)`] : []),
     ...(explain && explained.length > 0
       ? [
@@ -106,6 +115,7 @@ function findText(source: string, result: FindResult, limit: number, explain: bo
           ...table(
             ['NOT POSSIBLE', 'WHY'],
             explained.map(({ id, reason }) => [id, reason]),
+            width,
           ),
         ]
       : []),
@@ -149,7 +159,7 @@ async function assignAll(context: CommandContext, among: readonly string[]): Pro
       unassigned: left,
     },
     exit: left === 0 ? Exit.OK : Exit.REFUSED,
-    text: table(['SOURCE', 'TARGET', 'TO DO, OR WHY NOT'], assignments.map(assignmentRow)),
+    text: (width) => table(['SOURCE', 'TARGET', 'TO DO, OR WHY NOT'], assignments.map(assignmentRow), width),
   };
 }
 

@@ -4,7 +4,10 @@ import { MetadataError } from '../../compat/errors.ts';
 import { type Issue, lint, lintPair, readMetadata } from '../../describe/index.ts';
 import { Exit } from '../../protocol/errors.ts';
 import { type CommandContext, type CommandResult, flag } from '../context.ts';
-import { count } from '../format.ts';
+import { count, wrap } from '../format.ts';
+
+/** Before the lines that a remark goes on with. */
+const INDENT = '    ';
 
 export async function run(context: CommandContext): Promise<CommandResult> {
   const { file, file2 } = context.args as { file: string; file2?: string };
@@ -13,15 +16,19 @@ export async function run(context: CommandContext): Promise<CommandResult> {
   const errors = issues.filter(({ severity }) => severity === 'error').length;
   return {
     document: { files: file2 === undefined ? [file] : [file, file2], issues, errors },
-    text: [
-      ...issues.map(
-        ({ severity, code, file: where, pointer, message }) =>
-          `${where}${pointer === '' ? '' : `: ${pointer}`}: ${severity}: ${code}: ${message}`,
-      ),
+    text: (width) => [
+      ...issues.flatMap((issue) => issueText(issue, width)),
       `${count(BigInt(errors), 'error')}, ${count(BigInt(issues.length - errors), 'other remark')}`,
     ],
     exit: errors > 0 ? Exit.MALFORMED : Exit.OK,
   };
+}
+
+/** As compilers write it: the place first, on a line that begins with the file. */
+function issueText({ severity, code, file, pointer, message }: Issue, width: number): string[] {
+  const text = `${file}${pointer === '' ? '' : `: ${pointer}`}: ${severity}: ${code}: ${message}`;
+  const [head, ...rest] = wrap(text, width - INDENT.length);
+  return [head!, ...rest.map((line) => `${INDENT}${line}`)];
 }
 
 async function lintOne(file: string, advice: boolean): Promise<Issue[]> {

@@ -17,12 +17,12 @@ import { PeerTarget, Watchdog } from '../../session/peer.ts';
 import { refusePfInUse, sessionWarnings } from '../../session/session.ts';
 import { type Input, openInput, openPeer } from '../../transport/index.ts';
 import { verdictText } from '../answers.ts';
-import { type CommandContext, type CommandResult, flag, text, texts } from '../context.ts';
+import { type CommandContext, type CommandResult, flag, text, textOf, texts } from '../context.ts';
 import { sidecarsOf } from '../describing.ts';
 import { afterClosing, type Found, findDevices, sessionOptions, withDevices } from '../devices.ts';
 import { asError } from '../errors.ts';
 import { fileOptions } from '../files.ts';
-import { arcRows, duration, exactSize, keyValues, rate, type Value } from '../format.ts';
+import { arcRows, duration, exactSize, keyValues, LINE_WIDTH, rate, type Value } from '../format.ts';
 import { type Keeper, keeperOf } from '../keep.ts';
 import { peerTimeout, putOnRecord, recordedLatency, refuseForSeveral } from '../live.ts';
 import { overridesOf } from '../policy.ts';
@@ -145,7 +145,7 @@ async function openSource(context: CommandContext): Promise<Source> {
 }
 
 function said({ messages }: CommandContext, result: CommandResult): CommandResult {
-  for (const line of result.text) messages.say(line);
+  for (const line of textOf(result, LINE_WIDTH)) messages.say(line);
   return { ...result, text: [] };
 }
 

@@ -30,7 +30,7 @@ export async function run(context: CommandContext): Promise<CommandResult> {
   );
   return {
     document: planDocument(model, plan, hosts),
-    text: planText(model, plan),
+    text: (width) => planText(model, plan, width),
   };
 }
 
@@ -118,17 +118,21 @@ function planDocument(model: string, plan: NewPlan, hosts: readonly PlanHost[]):
   };
 }
 
-function planText(model: string, { params, version, lost, confidence, writes, without }: NewPlan): string[] {
+function planText(model: string, plan: NewPlan, width: number): string[] {
+  const { params, version, lost, confidence, writes, without } = plan;
   const list = [...params].map(([name, value]) => `${name}=${value}`);
   return [
-    ...keyValues([
-      ['model', model],
-      ['version', version],
-      ['parameters', list.length === 0 ? 'none in effect' : list],
-      ['confidence', confidence],
-      ['cost', lost.map(([name, lacking]) => `${name} lost because of ${lacking.join(', ')}`)],
-      ['without', without],
-    ]),
+    ...keyValues(
+      [
+        ['model', model],
+        ['version', version],
+        ['parameters', list.length === 0 ? 'none in effect' : list],
+        ['confidence', confidence],
+        ['cost', lost.map(([name, lacking]) => `${name} lost because of ${lacking.join(', ')}`)],
+        ['without', without],
+      ],
+      width,
+    ),
     '',
     ...table(
       ['HOST', 'TO SET AFTER CREATION'],
@@ -136,6 +140,7 @@ function planText(model: string, { params, version, lost, confidence, writes, wi
         host,
         all.map(([name, value]) => `${name}=${value}`).join(', ') || 'nothing',
       ]),
+      width,
     ),
   ];
 }

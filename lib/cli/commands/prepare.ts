@@ -41,7 +41,7 @@ export async function run(context: CommandContext): Promise<CommandResult> {
   return {
     document: document(report),
     exit: report.result === 'ready' ? Exit.OK : EXITS[report.failure!.class],
-    text: prepareText(report),
+    text: (width) => prepareText(report, width),
   };
 }
 
@@ -99,22 +99,25 @@ const WHY: Readonly<Record<string, string>> = {
   EINVAL: 'the driver does not take the value',
 };
 
-function prepareText(report: PrepareReport): string[] {
+function prepareText(report: PrepareReport, width: number): string[] {
   const { device, dryRun, result, created, writes, failure, undoFailed, journal, resumed, mdevctl } = report;
   const kind = created === null ? null : `${created.type} below ${created.parent}`;
   return [
-    ...keyValues([
-      ['device', device],
-      ['to be created', dryRun ? kind : null],
-      ['created', dryRun ? null : kind],
-      ['result', dryRun && result === 'ready' ? 'dry run: nothing was written' : result],
-      ['failure', failure === null ? null : failureText(failure)],
-      ['not restored', undoFailed],
-      ['resumed', resumed ? 'a former preparation did not end; its journal was taken over' : null],
-      ['journal', journal],
-      ['for mdevctl', mdevctl === null || result === 'failed' ? null : JSON.stringify(mdevctl.definition)],
-      ['not in it', mdevctl?.missing],
-    ]),
+    ...keyValues(
+      [
+        ['device', device],
+        ['to be created', dryRun ? kind : null],
+        ['created', dryRun ? null : kind],
+        ['result', dryRun && result === 'ready' ? 'dry run: nothing was written' : result],
+        ['failure', failure === null ? null : failureText(failure)],
+        ['not restored', undoFailed],
+        ['resumed', resumed ? 'a former preparation did not end; its journal was taken over' : null],
+        ['journal', journal],
+        ['for mdevctl', mdevctl === null || result === 'failed' ? null : JSON.stringify(mdevctl.definition)],
+        ['not in it', mdevctl?.missing],
+      ],
+      width,
+    ),
     ...writeText(writes),
   ];
 }
@@ -163,17 +166,20 @@ async function takeBack(context: CommandContext, journal: string): Promise<Comma
       undo_failed: done.undoFailed,
     },
     exit: done.undoFailed.length === 0 ? Exit.OK : Exit.FAILED,
-    text: undoText(done),
+    text: (width) => undoText(done, width),
   };
 }
 
-function undoText({ device, removed, log, undoFailed }: UndoReport): string[] {
+function undoText({ device, removed, log, undoFailed }: UndoReport, width: number): string[] {
   return [
-    ...keyValues([
-      ['device', device],
-      ['result', removed ? 'removed' : undoFailed.length === 0 ? 'restored' : 'not restored'],
-      ['not restored', undoFailed],
-    ]),
+    ...keyValues(
+      [
+        ['device', device],
+        ['result', removed ? 'removed' : undoFailed.length === 0 ? 'restored' : 'not restored'],
+        ['not restored', undoFailed],
+      ],
+      width,
+    ),
     ...(removed
       ? []
       : writeText(log.map(([op, param, value, result]) => ({ op, param, text: value, result })))),
