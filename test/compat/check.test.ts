@@ -225,6 +225,15 @@ describe('R-PARAM', () => {
     );
   });
 
+  test('AC-CHECK-4: off values that differ: the own one of the target is written, and it is said', () => {
+    const mode = (off_value: number, value: number) => ({
+      mode: { type: 'int', init_value: 0, off_value, allowed_values: ['0-9'], value },
+    });
+    expect(asked(nic({}, mode(0, 0)), nic({}, mode(1, 0)))).toEqual(
+      yes(['mode=1'], ['off-value-differs:mode']),
+    );
+  });
+
   test('AC-PARAM-2: null is not "absent"', () => {
     const result = ask(nic(), nic({}, { x: { type: 'int', init_value: 1, off_value: null } }));
     expect(result).toMatchObject({ verdict: 'unknown', exit: 11 });
