@@ -30,6 +30,7 @@ const VARIANT_DRIVERS: readonly VariantDriver[] = [
   { driver: 'pds_vfio_pci',      vendor: '0x1dd8', devices: ['0x1003'], config: 'PDS_VFIO_PCI' },
   { driver: 'qat_vfio_pci',      vendor: '0x8086', devices: ['0x4941', '0x4943', '0x4945', '0x4947', '0x4949'], config: 'QAT_VFIO_PCI' },
   { driver: 'virtio_vfio_pci',   vendor: '0x1af4', devices: ['0x1000', '0x1041', '0x1042'], config: 'VIRTIO_VFIO_PCI' },
+  { driver: 'xe-vfio-pci',       vendor: '0x8086', devices: ['0xe202', '0xe209', '0xe20b', '0xe20c', '0xe20d', '0xe210', '0xe211', '0xe212', '0xe215', '0xe216'], config: 'XE_VFIO_PCI' },
 ];
 
 function variantOf(pci: NonNullable<DeviceFacts['pci']>): VariantDriver | undefined {

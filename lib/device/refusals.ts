@@ -3,7 +3,7 @@
  * device, and what a person does next. Data; `open.ts` runs the steps.
  */
 import { type ErrnoInfo, type ErrorCode, isErrno, VfioMigrateError } from '../protocol/errors.ts';
-import { bindCommands } from './drivers.ts';
+import { bindCommands, variantDriver } from './drivers.ts';
 import { type Holder, holders } from './holders.ts';
 import type { DeviceFacts, Host } from './types.ts';
 
@@ -245,7 +245,7 @@ export function notBound(facts: DeviceFacts): VfioMigrateError {
       remedy:
         commands.length === 0
           ? 'Bind it to its vfio driver.'
-          : `Bind it to a vfio driver${facts.driver === null ? '' : ` (${facts.driver} loses it)`}: ${commands.join(' && ')}`,
+          : `Bind it to a vfio driver${facts.driver === null ? '' : ` (${facts.driver} loses it)`}: ${commands.join(' && ')}${facts.pci !== null && variantDriver(facts.pci) === null ? ' (vfio-pci opens it and cannot migrate it: no driver is known that does)' : ''}`,
     },
   );
 }

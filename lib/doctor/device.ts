@@ -11,7 +11,7 @@ async function driver({ device }: WithDevice): Promise<Finding> {
   if (device.pci === null)
     return ok(`${device.driver ?? 'none yet'}: the driver of the ${device.kind} decides`);
   const known = variantDriver(device.pci);
-  const ids = `${device.pci.vendor.slice(2)}:${device.pci.device.slice(2)}`;
+  const ids = pciIds(device.pci);
   if (known !== null) return ok(`${known} migrates ${ids}`);
   if (isVariantDriver(device.driver)) return ok(`${device.driver} is a driver that migrates`);
   return cannotTell(`no driver is known to migrate ${ids}`);
@@ -19,13 +19,22 @@ async function driver({ device }: WithDevice): Promise<Finding> {
 
 async function binding({ device }: WithDevice): Promise<Finding> {
   const is = device.driver === null ? 'bound to no driver' : `bound to ${device.driver}`;
-  const fix = bindCommands(device);
+  const fix = bindToMigrate(device);
   if (!device.vfio) return notOk(device.driver === null ? is : `${is}, which is no vfio driver`, fix);
   if (device.driver !== 'vfio-pci') return ok(is);
-  return notOk(
-    'bound to plain vfio-pci, which cannot migrate',
-    device.pci !== null && variantDriver(device.pci) !== null ? fix : ['Use a device whose driver migrates.'],
-  );
+  return notOk('bound to plain vfio-pci, which cannot migrate', fix);
+}
+
+/** Binding to vfio-pci would only move the trouble: it opens a device and cannot migrate it. */
+function bindToMigrate(device: DeviceFacts): readonly string[] {
+  if (device.pci === null || variantDriver(device.pci) !== null) return bindCommands(device);
+  return [
+    `No driver is known that migrates ${pciIds(device.pci)}, and vfio-pci does not. Ask its maker for one, or use another device.`,
+  ];
+}
+
+function pciIds({ vendor, device }: NonNullable<DeviceFacts['pci']>): string {
+  return `${vendor.slice(2)}:${device.slice(2)}`;
 }
 
 /** A physical function: opening it resets its virtual functions. */
@@ -126,7 +135,7 @@ async function token({ host, device, token: given }: WithDevice): Promise<Findin
   }
   if (given) return ok(`given; ${driver} holds its physical function ${physfn}`);
   return notOk(`${driver} holds its physical function ${physfn}, whose owner has set a token`, [
-    '--vf-token UUID',
+    `vfio-migrate doctor --open --vf-token UUID ${device.address}    # the UUID that this owner has set`,
   ]);
 }
 

@@ -8,7 +8,7 @@ export interface Finding {
   readonly verdict: Verdict;
   /** One sentence, without a full stop. */
   readonly says: string;
-  /** What mends it: shell commands, or options. In order. */
+  /** What mends it: shell commands, or a sentence where there is none. In order. */
   readonly fix?: readonly string[];
 }
 

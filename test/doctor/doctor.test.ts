@@ -33,12 +33,12 @@ const notOk = ({ rungs }: DoctorReport) => rungs.filter(({ verdict }) => verdict
 // biome-ignore format: a table
 const TROUBLES: readonly [device: string, rung: string, says: RegExp, fix: RegExp][] = [
   ['0000:02:00.0', 'group', /0000:02:00\.1 \(snd_hda_intel\) must be unbound/, /^echo 0000:02:00\.1 > \/sys\/bus\/pci\/devices\/0000:02:00\.1\/driver\/unbind$/],
-  ['0000:04:00.0', 'binding', /plain vfio-pci, which cannot migrate/, /device whose driver migrates/],
-  ['0000:05:00.0', 'binding', /bound to e1000e, which is no vfio driver/, /^modprobe vfio-pci$/],
-  ['0000:06:00.0', 'binding', /bound to no driver/, /^modprobe vfio-pci$/],
+  ['0000:04:00.0', 'binding', /plain vfio-pci, which cannot migrate/, /^No driver is known that migrates 1af4:10ff, and vfio-pci does not/],
+  ['0000:05:00.0', 'binding', /bound to e1000e, which is no vfio driver/, /^No driver is known that migrates/],
+  ['0000:06:00.0', 'binding', /bound to no driver/, /^No driver is known that migrates/],
   ['0000:07:00.0', 'functions', /physical function with 1 virtual function/, /Name one of its virtual functions/],
   ['0000:08:00.0', 'permissions', /uid 0 may not open \/dev\/vfio\/18/, /cgroup/],
-  ['0000:0c:00.1', 'token', /whose owner has set a token/, /^--vf-token UUID$/],
+  ['0000:0c:00.1', 'token', /whose owner has set a token/, /^vfio-migrate doctor --open --vf-token UUID pci:0000:0c:00\.1 /],
 ];
 
 describe('troubles', () => {
