@@ -147,7 +147,10 @@ export const precopyChecks: readonly Check[] = [
         const part = await trial.read(fd, 1 << 20);
         if (typeof part === 'string' || part.length === 0) break;
         bytes += part.length;
-        if (bytes > trial.options.maxState) trial.skip('the device gives more than --max-state in PRE_COPY');
+        if (bytes > trial.options.maxState)
+          trial.skip(
+            `the device gives more than ${trial.options.maxState} bytes in PRE_COPY, the most that is read`,
+          );
       }
       trial.expect('initial_bytes', (await must(trial, fd)).initial, 0n);
       trial.measure('bytes in PRE_COPY', bytes);

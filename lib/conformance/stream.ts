@@ -31,7 +31,7 @@ export async function readAll(trial: Trial, fd: number, pieces: Pieces = WHOLE, 
       trial.must(
         'the end of the state',
         `more than ${maxState} bytes`,
-        `no more than ${maxState} bytes (--max-state)`,
+        `no more than ${maxState} bytes, the most that is read`,
       );
     }
   }
