@@ -44,6 +44,18 @@ export class Live {
     };
   }
 
+  /**
+   * What is done while a driver has nothing to read; undefined where nobody listens. The target hears nothing meanwhile,
+   * and would take a wait that is longer than its time limit for the end of this program.
+   */
+  idle(sink: FrameSink): (() => Promise<void>) | undefined {
+    const { peer } = this.#options;
+    if (peer === undefined) return undefined;
+    return async () => {
+      if (peer.quiet) await this.#synced(peer, sink);
+    };
+  }
+
   #tooLong(source: SaveSource, prediction: Prediction, last: boolean): string | null {
     const { downtimeLimitMs } = this.#options;
     if (downtimeLimitMs === undefined || prediction.ms <= downtimeLimitMs) return null;

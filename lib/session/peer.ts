@@ -25,7 +25,7 @@ export const PEER_TIMEOUT_MS = 60_000;
 /** The section that asks the target to say how far its driver is. Ancillary: other readers pass it over. */
 export const SYNC = 'SYNC';
 
-/** Sent this often while nothing is read, so that the target knows that somebody is there. */
+/** Sent this often while nothing is read, or three times within the time limit, so that the target knows that somebody is there. */
 const BEAT_MS = 5_000;
 /** After a write has failed: the reason may be on its way. */
 const REASON_MS = 2_000;
@@ -113,7 +113,7 @@ export class PeerSource {
 
   /** Is it time for a section SYNC? */
   get quiet(): boolean {
-    return performance.now() - this.#beaten > BEAT_MS;
+    return performance.now() - this.#beaten > Math.min(BEAT_MS, this.#timeoutMs / 3);
   }
 
   /** After a section SYNC: the target's driver has taken these bytes. */

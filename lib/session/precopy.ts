@@ -121,6 +121,8 @@ export interface Rounds {
   readonly device: string;
   readonly signal: AbortSignal;
   readonly gate?: Gate | undefined;
+  /** Called before each wait for a driver that has nothing to read. */
+  readonly idle?: (() => Promise<void>) | undefined;
 }
 
 const MAX_MS = 10_000;
@@ -165,7 +167,9 @@ export async function precopy(rounds: Rounds, options: PrecopyOptions): Promise<
     said = step.because;
     throwIfInterrupted(rounds.signal);
     waits = step.go === 'wait' && read === 0n ? waits + 1 : 0;
-    if (step.go === 'wait') await pause(waits, limits.maxMs - elapsedMs, rounds.signal);
+    if (step.go !== 'wait') continue;
+    await rounds.idle?.();
+    await pause(waits, limits.maxMs - elapsedMs, rounds.signal);
   }
 }
 

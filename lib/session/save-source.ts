@@ -111,8 +111,14 @@ export class SaveSource {
     return transition(this.device, state, 'none', this.trail);
   }
 
-  /** PRE_COPY, from the request for `state` until the device may be stopped. `gate` has a say in that. */
-  async precopy(state: KnownState, sink: FrameSink, options: PrecopyOptions, gate?: Gate): Promise<void> {
+  /** PRE_COPY, from the request for `state` until the device may be stopped. `gate` has a say in that; `idle` is called before each wait. */
+  async precopy(
+    state: KnownState,
+    sink: FrameSink,
+    options: PrecopyOptions,
+    gate?: Gate,
+    idle?: () => Promise<void>,
+  ): Promise<void> {
     const optedIn = await optIn(this.device, this.notes);
     await this.enter(state);
     const report = this.#begin(state);
@@ -123,6 +129,7 @@ export class SaveSource {
         read: async () => (await this.#round(state, sink, report)).bytes,
         info: () => precopyInfo(this.#dataFd, optedIn),
         gate,
+        idle,
       },
       options,
     );

@@ -338,7 +338,7 @@ class Save {
       const { precopy } = source.plan;
       const gate = this.#live.gate(source, sink);
       if (precopy === null) await gate?.(true);
-      else await source.precopy(precopy, sink, this.#options, gate);
+      else await source.precopy(precopy, sink, this.#options, gate, this.#live.idle(sink));
     });
   }
 

@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
 import { type OpenDevice, openDevice, parseAddress } from '../../lib/device/index.ts';
 import { type MockHost, mockHost } from '../../lib/mock/index.ts';
 import { VfioMigrateError } from '../../lib/protocol/index.ts';
@@ -26,7 +26,7 @@ import {
   type SaveOptions,
   save,
 } from '../../lib/session/index.ts';
-import { connectPeer, openPeer } from '../../lib/transport/index.ts';
+import { connectPeer, type Output, openPeer } from '../../lib/transport/index.ts';
 
 const SOURCE = '0000:40:00.0';
 const TARGET = '0000:40:00.1';
@@ -34,6 +34,7 @@ const directory = mkdtempSync(join(tmpdir(), 'vfio-migrate-peer.'));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 const hosts: MockHost[] = [];
 afterEach(async () => {
+  vi.restoreAllMocks();
   for (const host of hosts.splice(0)) await host.close();
 });
 
@@ -218,6 +219,31 @@ describe('a move', () => {
     expect(error.facts.stateAfter).toBe(target.state);
     // Validated, and not told that the source goes on: it may be the only one with the state.
     if (committed) expect(target.state).toBe('STOP');
+  });
+});
+
+describe('a source that has nothing to send', () => {
+  const link = { name: 'x', output: {} as Output, listen: () => undefined, close: () => undefined };
+
+  test('says so several times within the time limit', async () => {
+    expect(new PeerSource(link).quiet).toBe(false);
+    expect(new PeerSource(link, 0).quiet).toBe(true);
+    const patient = new PeerSource(link, 3_600_000);
+    const hasty = new PeerSource(link, 30);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect([patient.quiet, hasty.quiet]).toEqual([false, true]);
+  });
+
+  test('asks the target in each round how far it is, and the move goes on', async () => {
+    vi.spyOn(PeerSource.prototype, 'quiet', 'get').mockReturnValue(true);
+    const accepted = vi.spyOn(PeerSource.prototype, 'accepted');
+    const host = made({ initial_bytes: '1KiB', read_chunk: 256 });
+    host.setFaults([{ call: 'read', fd: 'data', device: SOURCE, errno: 'ENOMSG', times: 4 }]);
+    const { source, target } = await move({ host });
+    expect(source.result).toMatchObject({ target: { state: 'RUNNING' } });
+    expect(target.result).toMatchObject({ notes: [] });
+    expect(accepted.mock.calls.length).toBeGreaterThan(2);
+    expect(accepted.mock.calls[0]).toEqual([0n]);
   });
 });
 

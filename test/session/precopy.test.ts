@@ -93,6 +93,29 @@ describe('precopy', () => {
     });
   });
 
+  it('says that it is idle before each wait for the driver, and in no other round', async () => {
+    const rounds: [read: bigint, info: PrecopyInfo][] = [
+      [10n, info(5, 0)],
+      [0n, info(5, 0)],
+      [0n, info(5, 0)],
+      [10n, info(0, 7)],
+      [10n, info(0, 0)],
+    ];
+    let round = -1;
+    const idle: number[] = [];
+    await precopy(
+      {
+        device: 'pci:x',
+        signal: new AbortController().signal,
+        read: async () => rounds[++round]![0],
+        info: async () => rounds[round]![1],
+        idle: async () => void idle.push(round),
+      },
+      {},
+    );
+    expect(idle).toEqual([1, 2]);
+  });
+
   it('ends when dirty bytes never fall', async () => {
     expect(await driver([info(0, 4096)])).toMatchObject({
       rounds: 4,
