@@ -2,5 +2,5 @@
 export { CHECKS } from './checks.ts';
 export { DEVIATIONS, UNTRIED } from './deviations.ts';
 export { type KernelLog, noKernelLog, readKernelLog } from './kernel-log.ts';
-export { type ConformanceOptions, conformance } from './run.ts';
+export { type ConformanceOptions, checksNamed, conformance } from './run.ts';
 export type * from './types.ts';

@@ -28,13 +28,15 @@ export interface ConformanceOptions {
 /**
  * Erases what the device holds, and leaves it reset, in RUNNING. The device must be one that this process opened, and
  * nobody else uses. What the driver does wrong is in the report; rejects only where nothing can be found out:
- * `no-migration-support`, errnos of the questions before the first check, `interrupted`.
+ * `usage` for an id that no check has, `no-migration-support`, errnos of the questions before the first check,
+ * `interrupted`.
  */
 export async function conformance(
   device: OpenDevice,
   options: ConformanceOptions,
 ): Promise<ConformanceReport> {
   const started = process.hrtime.bigint();
+  const checks = checksNamed(options.only);
   const known = await ask(device);
   const { device: fd } = await device.descriptors();
   const calls = device.host.kernel.createCalls();
@@ -48,7 +50,6 @@ export async function conformance(
     resetDevice: () => device.reset(),
     steps: options.steps ?? null,
   };
-  const checks = CHECKS.filter(({ id }) => wanted(id, options.only));
   const results: CheckResult[] = [];
   let ended: string | null = null;
   await options.kernelLog.complaints();
@@ -67,7 +68,7 @@ export async function conformance(
   // A call that hangs keeps its thread; closing would wait for it.
   if (ended === null || !ended.includes('did not come back')) await calls.close();
   if (ended === null) await device.reset();
-  if (options.signal?.aborted) throw interrupted(device, String(options.signal.reason));
+  if (options.signal?.aborted) throw interrupted(device, String(options.signal.reason), ended);
   const counts = countOf(results);
   return {
     device: device.facts.address,
@@ -92,9 +93,20 @@ async function ask(device: OpenDevice): Promise<Known> {
   return { driver, kernel: device.host.kernel.uname.release, flags, dataSize, precopyInfoV2, dirtyTracking };
 }
 
-function wanted(id: string, only: readonly string[] | undefined): boolean {
-  if (only === undefined) return true;
-  return only.some((one) => (one.endsWith('*') ? id.startsWith(one.slice(0, -1)) : one === id));
+/** The checks with these ids, in the order in which they run; all without any. `*` at an id's end stands for anything. */
+export function checksNamed(only: readonly string[] | undefined): readonly Check[] {
+  if (only === undefined) return CHECKS;
+  for (const one of only) {
+    if (CHECKS.some(({ id }) => meets(id, one))) continue;
+    throw new VfioMigrateError('usage', `no check is called ${JSON.stringify(one)}`, {
+      remedy: 'docs/conformance.md lists them; with a * at the end it is every check that begins so: state.*',
+    });
+  }
+  return CHECKS.filter(({ id }) => only.some((one) => meets(id, one)));
+}
+
+function meets(id: string, one: string): boolean {
+  return one.endsWith('*') ? id.startsWith(one.slice(0, -1)) : one === id;
 }
 
 const NO_DESTRUCTIVE = 'it sends what stops some drivers until a reset: only with --destructive';
@@ -188,12 +200,14 @@ function verdictOf(counts: Readonly<Record<Outcome, number>>): Verdict {
   return counts['not-run'] > 0 || counts.pass === 0 ? 'incomplete' : 'pass';
 }
 
-function interrupted(device: OpenDevice, signal: string): VfioMigrateError {
+/** `ended`: why the device could not be reset any more; null when it was. */
+function interrupted(device: OpenDevice, signal: string, ended: string | null): VfioMigrateError {
   const { address } = device.facts;
   return new VfioMigrateError('interrupted', `${address}: the run was interrupted by ${signal}`, {
     device: address,
-    stateAfter: 'RUNNING',
-    recovery: 'reset',
+    ...(ended === null
+      ? { stateAfter: 'RUNNING', recovery: 'reset' }
+      : { stateAfter: 'unknown', recovery: `it could not be reset: ${ended}` }),
     remedy: 'Run it again: it starts with a reset.',
   });
 }

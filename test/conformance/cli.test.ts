@@ -22,6 +22,7 @@ describe('refused before the device is opened', () => {
     ['a physical function with functions', on('0000:65:00.0'), 'vfs-in-use', 10],
     ['two forms on standard output', on(NIC, '--format', 'tap'), 'usage', 2],
     ['no confirmation at all', ['conformance', NIC], 'usage', 2],
+    ['a check that does not exist', on(NIC, '--only', 'state.*', '--only', 'stat'), 'usage', 2],
     ['a time that is none', on(NIC, '--timeout', '0'), 'usage', 2],
   ])('%s', (_what, args, code, exit) => {
     const { status, stdout } = cli(['--json', '--mock', 'two-nics', ...args]);

@@ -2,6 +2,7 @@
 import {
   type CheckResult,
   type ConformanceReport,
+  checksNamed,
   conformance,
   type KernelLog,
   noKernelLog,
@@ -30,6 +31,7 @@ const EXITS: Readonly<Record<Verdict, number>> = {
 export async function run(context: CommandContext): Promise<CommandResult> {
   refuseTwoFormats(context);
   const patienceMs = seconds(context.options.timeout);
+  checksNamed(onlyOf(context));
   if (text(context.options, 'output') === undefined) {
     const report = await runChecks(context, patienceMs);
     const format = formatOf(context);
@@ -42,6 +44,11 @@ export async function run(context: CommandContext): Promise<CommandResult> {
     await output.finish();
     return result(report);
   });
+}
+
+function onlyOf({ options }: CommandContext): readonly string[] | undefined {
+  const only = texts(options, 'only');
+  return only.length === 0 ? undefined : only;
 }
 
 const formatOf = ({ options }: CommandContext) => (text(options, 'format') ?? 'text') as Format;
@@ -60,7 +67,7 @@ async function runChecks(
   const found = await findDevice(context);
   await refuseUnlessErasable(context, found);
   const kernelLog = await kernelLogOf(context, found.host);
-  const only = texts(options, 'only');
+  const only = onlyOf(context);
   try {
     return await withDevice(context, found, openingMeans(found), (device) =>
       conformance(device, {
@@ -68,7 +75,7 @@ async function runChecks(
         kernelLog,
         steps: stepsOf(found.host, found.facts.name),
         signal: context.signal,
-        ...(only.length === 0 ? {} : { only }),
+        ...(only === undefined ? {} : { only }),
         ...(patienceMs === undefined ? {} : { patienceMs }),
         ...progress(context),
       }),
