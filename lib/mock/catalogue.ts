@@ -235,12 +235,20 @@ function entryOf(name: string): CatalogueEntry {
   throw new Error(`there is no fault '${name}': ${hint}`);
 }
 
-/** The raw rules among which names were written. Throws Error with the place, as a JSON pointer. */
-export function expandFaults(faults: readonly (string | NamedFault | Fault)[]): Fault[] {
+/** The raw rules among which names were written, for devices with these addresses. Throws Error with the place, as a JSON pointer. */
+export function expandFaults(
+  faults: readonly (string | NamedFault | Fault)[],
+  addresses: readonly string[],
+): Fault[] {
   return faults.flatMap((fault, index) => {
-    if (typeof fault !== 'string' && !isNamed(fault)) return [fault];
     try {
-      return faultRules(fault);
+      const rules = typeof fault !== 'string' && !isNamed(fault) ? [fault] : faultRules(fault);
+      for (const { device } of rules) {
+        // It would never act, and a test with it would show nothing.
+        if (typeof device === 'string' && !addresses.includes(device))
+          throw new Error(`no device has the address '${device}'`);
+      }
+      return rules;
     } catch (error) {
       throw new Error(`/faults/${index}: ${(error as Error).message}`);
     }

@@ -139,7 +139,7 @@ function overridden(source: Source, overrides: NonNullable<MockOptions['override
 
 /** The text with rules for the faults that it names. Without such it stays as it is: numbers keep all their digits. */
 function withRules(text: string, label: string): string {
-  let document: { faults?: unknown };
+  let document: { faults?: unknown; devices?: unknown };
   try {
     document = JSON.parse(text) as typeof document;
   } catch {
@@ -147,12 +147,21 @@ function withRules(text: string, label: string): string {
     return text;
   }
   if (!Array.isArray(document?.faults)) return text;
-  if (document.faults.every((fault) => isObject(fault) && !('fault' in fault))) return text;
+  if (document.faults.every((fault) => isObject(fault) && !('fault' in fault || 'device' in fault)))
+    return text;
   try {
-    return toJson({ ...document, faults: expandFaults(document.faults as AnyFault[]) });
+    return toJson({
+      ...document,
+      faults: expandFaults(document.faults as AnyFault[], addresses(document.devices)),
+    });
   } catch (cause) {
     throw refused(label, (cause as Error).message, cause);
   }
+}
+
+/** What is no list of devices has none; the mock says what is wrong with it. */
+function addresses(devices: unknown): string[] {
+  return Array.isArray(devices) ? devices.map((device) => String(device?.address)) : [];
 }
 
 /** Objects are merged, everything else is replaced. */
@@ -275,7 +284,11 @@ class Host implements MockHost {
   }
 
   setFaults(faults: readonly AnyFault[]): void {
-    this.control({ op: 'set-faults', faults: expandFaults(faults) });
+    const rules = expandFaults(
+      faults,
+      this.devices().map(({ address }) => address),
+    );
+    this.control({ op: 'set-faults', faults: rules });
   }
 
   faults(): { readonly name: string; readonly matched: number; readonly fired: number }[] {

@@ -92,6 +92,7 @@ test('a scenario names them beside rules', async () => {
 
 test.each<[AnyFault, RegExp]>([
   ['raed-eio', /there is no fault 'raed-eio'/],
+  [{ fault: 'read-eio', device: '0000:99:00.0' }, /no device has the address '0000:99:00.0'/],
   ['read-eoi', /there is no fault 'read-eoi': one of read-eagain/],
   ['read-eio@', /is not NAME/],
   ['read-eio#0', /is not NAME/],
