@@ -2,7 +2,7 @@
  * Two ends of a move over a real socket, with somebody in between who cuts the line, talks nonsense or falls silent at
  * each message: never do both devices run, always one has the state, and both ends say where the devices are.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -122,7 +122,7 @@ async function move(
       port.close();
     }
   });
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  while (!existsSync(listen)) await new Promise((resolve) => setTimeout(resolve, 10));
   const path = line(listen, meddling, at);
   const source = await on(SOURCE, async (device) => {
     const link = await connectPeer(`unix:${path}`);
