@@ -7,6 +7,7 @@ import { isAllowed } from './allowed.ts';
 import { commonValue } from './common.ts';
 import type { Descriptor } from './descriptor.ts';
 import { MetadataError, quoted } from './errors.ts';
+import { stateVersion } from './mechanisms.ts';
 import { compareBytes, sortedMap } from './order.ts';
 import type { Param } from './param.ts';
 import { parseValueText, wireType } from './values.ts';
@@ -226,10 +227,18 @@ function finish(
   for (const { id, descriptor } of hosts) checkConstraints(descriptor, params, [id]);
   return {
     ...rest,
+    confidence: readEachOther(hosts) ? rest.confidence : 'probable',
     params: sortedMap(params),
     writes: hosts.map(({ id, descriptor }) => ({ host: id, writes: creationWrites(descriptor, params) })),
     without: [],
   };
+}
+
+/** R-SEMVER, both ways: equal parameters do not help where a host's state is not read by another. */
+function readEachOther(hosts: readonly PlanHost[]): boolean {
+  return hosts.every((from) =>
+    hosts.every((to) => from === to || !stateVersion(from.descriptor, to.descriptor)?.length),
+  );
 }
 
 function creationWrites(descriptor: Descriptor, list: ReadonlyMap<string, string>): [string, string][] {

@@ -216,3 +216,16 @@ describe('common values', () => {
     expect(commonValue([even, odd])).toBeNull();
   });
 });
+
+test('R-SEMVER: a plan for hosts that do not read each other is not certain', () => {
+  const confidence = (...versions: Doc[]) =>
+    planNew(versions.map((more, n) => ({ id: `host-${n}`, descriptor: parseDescriptor(nic(more)) })))
+      .confidence;
+  const one = { state_version: '1.0.0' };
+  expect(confidence(one, { state_version: '1.0.7' })).toBe('certain');
+  expect(confidence({}, {})).toBe('certain');
+  expect(confidence(one, { state_version: '2.0.0' })).toBe('probable');
+  // One way is not enough, and silence is no yes.
+  expect(confidence(one, { state_version: '1.1.0' })).toBe('probable');
+  expect(confidence(one, {})).toBe('probable');
+});
