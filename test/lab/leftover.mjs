@@ -8,7 +8,7 @@ function waits(pid, place) {
   const threads = `/proc/${pid}/task`;
   return readdirSync(threads).some((thread) => {
     try {
-      return readFileSync(`${threads}/${thread}/stack`, 'utf8').includes(place);
+      return readFileSync(`${threads}/${thread}/wchan`, 'utf8').includes(place);
     } catch (error) {
       if (error.code === 'ENOENT' || error.code === 'ESRCH') return false; // a thread that has ended since
       throw error;
