@@ -168,16 +168,20 @@ function waits({ part, home }: Homing): boolean {
   return home === State.RUNNING && (part.flags & Capability.P2P) !== 0n;
 }
 
-/** {@link goHome} after a success: gives what went wrong, in order of the members. Throws nothing. */
+/**
+ * {@link goHome} after a success: gives what went wrong, in order of the members. Throws nothing. `readIn`: the state
+ * that the only member was read in a moment ago.
+ */
 export async function bringBack<H extends Homing>(
   members: readonly H[],
   alone: H | null,
+  readIn?: KnownState,
 ): Promise<(VfioMigrateError | null)[]> {
   const failed = new Map<H, VfioMigrateError>();
   await goHome(members, alone, async (member, to) => {
     if (failed.has(member)) return;
     try {
-      await transition(member.device, to, 'none', member.trail);
+      await transition(member.device, to, 'none', member.trail, { readIn });
     } catch (error) {
       if (!(error instanceof VfioMigrateError)) throw error;
       failed.set(member, error);

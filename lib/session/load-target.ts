@@ -57,7 +57,7 @@ export class LoadTarget {
 
   /** One request, without recovery: the group unwinds as one. */
   enter(state: KnownState, refusal?: Verdict): Promise<void> {
-    return transition(this.device, state, 'none', this.trail, refusal);
+    return transition(this.device, state, 'none', this.trail, { refusal });
   }
 
   /** The driver took the state; the device must stand where it was asked to. */

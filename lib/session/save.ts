@@ -194,7 +194,9 @@ class Save {
     this.#alone = alone === null ? null : this.#sources[alone]!;
     await this.#session(mode);
     if (peer !== undefined) this.#sources[0]!.givenUp = true;
-    const lost = await bringBack(this.#sources, this.#alone);
+    // One device was read in STOP_COPY when its stream had ended; nothing lies in between, and it stands still.
+    const readIn = this.#sources.length === 1 && peer === undefined ? State.STOP_COPY : undefined;
+    const lost = await bringBack(this.#sources, this.#alone, readIn);
     if (peer !== undefined) await this.#live.handOver(peer, lost[0] ?? null);
     else if (mode === 'snapshot' && lost.every((error) => error === null)) this.#live.runs();
     const stuck = lost.every((error) => error === null) && mode === 'snapshot' ? await this.#letRun() : null;

@@ -8,6 +8,7 @@ import {
   type ErrorCode,
   type ErrorFacts,
   isErrno,
+  type KnownState,
   path,
   requestOpensSession,
   State,
@@ -58,16 +59,20 @@ const EINTR_TRIES = 5;
 /**
  * Asks for `to`. After a failure the state is read before anything else (K-5), `recovery` is tried, and a
  * `transition-failed` error (or `code`) says what was asked, which errno came, in which state the device is now and
- * what recovery left. `refusal` says what an errno means when it is the driver's verdict.
+ * what recovery left. `refusal` says what an errno means when it is the driver's verdict. `readIn` is the state that was
+ * read a moment ago, when there was no time for anything to happen since; without it the state is read here.
  */
 export async function transition(
   device: OpenDevice,
   to: number,
   recovery: Recovery,
   trail: Trail,
-  refusal?: Verdict,
+  {
+    refusal,
+    readIn,
+  }: { readonly refusal?: Verdict | undefined; readonly readIn?: KnownState | undefined } = {},
 ): Promise<void> {
-  const from = await stateOrNull(device);
+  const from = readIn ?? (await stateOrNull(device));
   if (from === null) throw await failed(device, 'unknown', to, null, recovery, trail, refusal);
   for (let attempt = 1; ; attempt++) {
     const error = await request(device, from, to, trail);
