@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { path, root, run } from './processes.mjs';
 import { spread } from './stats.mjs';
 
-const command = join(root, 'dist/cli/main.js');
+const command = join(root, 'dist/bin/vfio-migrate.cjs');
 
 const descriptor = (host) =>
   JSON.stringify({

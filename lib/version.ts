@@ -1,7 +1,7 @@
 /** This package's own name and version. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 
-/** From package.json, which stands one directory above both `lib` and `dist`. Read once. */
+/** From package.json. Read once. */
 export function toolVersion(): { readonly name: string; readonly version: string } {
   tool ??= readTool();
   return tool;
@@ -9,7 +9,11 @@ export function toolVersion(): { readonly name: string; readonly version: string
 
 let tool: { readonly name: string; readonly version: string } | undefined;
 
+/** One directory above `lib` and `dist`; the bundled command line is in a directory of `dist`. */
+const MANIFESTS = ['../package.json', '../../package.json'].map((path) => new URL(path, import.meta.url));
+
 function readTool(): { readonly name: string; readonly version: string } {
-  const { name, version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+  const manifest = MANIFESTS.find((url) => existsSync(url)) ?? MANIFESTS[0]!;
+  const { name, version } = JSON.parse(readFileSync(manifest, 'utf8'));
   return { name, version };
 }

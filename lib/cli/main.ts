@@ -16,18 +16,19 @@ if (argv[0] === '--version' || argv[0] === '-V') {
     process.exitCode = 1;
   }
 } else {
-  const run = await program();
-  // Set, not exit(): a pending read on libuv's pool would hold exit() back, and buffers of the addon flush by themselves.
-  if (run !== null) process.exitCode = await run(argv, process.env);
+  void start();
 }
 
-/** The rest of the program, or null where not even that can be read (no more descriptors, a broken installation). */
-async function program(): Promise<typeof import('./run.ts')['run'] | null> {
+async function start(): Promise<void> {
+  let run: typeof import('./run.ts')['run'];
   try {
-    return (await import('./run.ts')).run;
+    ({ run } = await import('./run.ts'));
   } catch (error) {
+    // Not even that can be read: no more descriptors, a broken installation.
     process.exitCode = 1;
     writeSync(2, `vfio-migrate: this program cannot be loaded: ${(error as Error).message}\n`);
-    return null;
+    return;
   }
+  // Set, not exit(): a pending read on libuv's pool would hold exit() back, and buffers of the addon flush by themselves.
+  process.exitCode = await run(argv, process.env);
 }

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { faultCatalogue, mockHost } from '../../dist/mock/index.js';
 
-const CLI = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+const CLI = fileURLToPath(new URL('../../dist/bin/vfio-migrate.cjs', import.meta.url));
 const MTTY = fileURLToPath(new URL('../../scenarios/mtty.json', import.meta.url));
 
 /** What the quick run takes; every one of them ends its command with an error. */

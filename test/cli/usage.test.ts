@@ -7,16 +7,16 @@ import { violations } from '../helpers/schema.ts';
 const VERSION = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')).version;
 
 describe('--version', () => {
-  /** Compiled modules that a run loads, by Node's own account of it. */
+  /** Our files that a run loads, by Node's own account of it, without their hashes. */
   const loaded = (args: string[]) => {
-    const { stderr } = cli(args, { env: { NODE_DEBUG: 'esm' } });
-    return new Set([...stderr.matchAll(/file:\/\/[^\s'"]+\/([^/\s'"]+\.js)/g)].map(([, name]) => name));
+    const { stderr } = cli(args, { env: { NODE_DEBUG: 'module' } });
+    return new Set([...stderr.matchAll(/load "[^"]+\/([a-z-]+)(-[^/"]{8})?\.cjs"/g)].map(([, name]) => name));
   };
 
   it('answers before any other module is loaded', () => {
     expect(cli(['--version'])).toMatchObject({ status: 0, stdout: `${VERSION}\n`, stderr: '' });
-    expect(loaded(['--version'])).toEqual(new Set(['main.js']));
-    expect(loaded(['--help'])).toContain('run.js');
+    expect(loaded(['--version'])).toEqual(new Set(['vfio-migrate']));
+    expect(loaded(['--help'])).toContain('run');
   });
 
   it.each([['-V'], ['--mock', 'x', '--version']])('is answered for %s too', (...args) => {
@@ -116,11 +116,11 @@ describe('standard output', () => {
   it('says so when the program is not all there', () => {
     const dir = scratch();
     // The entry alone, as a broken installation may have it.
-    copyFileSync(CLI, dir.file('main.mjs'));
-    const { status, stderr } = shell(`${process.execPath} ${dir.file('main.mjs')} list`);
+    copyFileSync(CLI, dir.file('main.cjs'));
+    const { status, stderr } = shell(`${process.execPath} ${dir.file('main.cjs')} list`);
     dir.remove();
     expect(status).toBe(1);
-    expect(stderr).toMatch(/^vfio-migrate: this program cannot be loaded: .*run\.js/);
+    expect(stderr).toMatch(/^vfio-migrate: this program cannot be loaded: .*run-/);
   });
 
   it('is left blocking or non-blocking as it was found', () => {

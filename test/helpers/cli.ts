@@ -7,7 +7,8 @@ import { fileURLToPath } from 'node:url';
 
 /** `npm run build:ts` makes it. VFIO_MIGRATE_TEST_CLI names another build. */
 export const CLI =
-  process.env.VFIO_MIGRATE_TEST_CLI ?? fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+  process.env.VFIO_MIGRATE_TEST_CLI ??
+  fileURLToPath(new URL('../../dist/bin/vfio-migrate.cjs', import.meta.url));
 
 export interface Outcome {
   readonly status: number | null;

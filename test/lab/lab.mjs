@@ -18,7 +18,7 @@ import { fileURLToPath } from 'node:url';
 import * as lib from 'vfio-migrate';
 import { loadBinding } from '../../dist/binding/index.js';
 
-export const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+export const MAIN = fileURLToPath(new URL('../../dist/bin/vfio-migrate.cjs', import.meta.url));
 
 /** Two devices of one kind, to save from and to load into, and one that does not fit. */
 export const A = 'aaaaaaaa-0000-4000-8000-000000000001';

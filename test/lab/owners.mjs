@@ -24,7 +24,7 @@ import {
 } from './lab.mjs';
 
 const program = (name) => fileURLToPath(new URL(name, import.meta.url));
-const MAIN = program('../../dist/cli/main.js');
+const MAIN = program('../../dist/bin/vfio-migrate.cjs');
 
 /** Starts owner.mjs. `ask` sends a line and gives the answer; `next` gives the next line that comes by itself. */
 async function owner(...uuids) {

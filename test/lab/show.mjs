@@ -131,7 +131,7 @@ export const access = [
 
 /** May another user read what a command is made of? */
 function readableByAll() {
-  return ['../..', '../../dist/cli/main.js', '../../package.json'].every((path) => {
+  return ['../..', '../../dist/bin/vfio-migrate.cjs', '../../package.json'].every((path) => {
     const { mode } = statSync(new URL(path, import.meta.url));
     return (mode & 0o004) !== 0;
   });
