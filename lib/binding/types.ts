@@ -366,6 +366,11 @@ export interface TransferResult {
   readonly startNs: bigint;
   readonly firstByteNs: bigint;
   readonly endNs: bigint;
+  /**
+   * State of the source's device, read after a data fd had ended with 0; null where it was not, or could not be read.
+   * The request is made by the thread that read the end, so that nothing has to be woken for it.
+   */
+  readonly state: number | null;
 }
 
 /**

@@ -169,8 +169,8 @@ export class SaveSource {
   }
 
   /** Only 0 ends a stream; ENOMSG here is a driver that lost its way (K-8). */
-  async #ended(phase: KnownState, { end }: TransferResult): Promise<void> {
-    if (end === 'zero') return this.#stayed(phase);
+  async #ended(phase: KnownState, { end, state }: TransferResult): Promise<void> {
+    if (end === 'zero') return this.#stayed(phase, state ?? (await this.device.state()));
     throw new VfioMigrateError(
       'read-failed',
       'the driver said ENOMSG in STOP_COPY, where a stream ends with 0',
@@ -182,8 +182,7 @@ export class SaveSource {
    * Someone who shares the device may have changed its state while it was read; then the bytes may be of two sessions,
    * and no driver need say so at their end.
    */
-  async #stayed(phase: KnownState): Promise<void> {
-    const now = await this.device.state();
+  #stayed(phase: KnownState, now: number): void {
     if (now === phase) return;
     throw new VfioMigrateError(
       'read-failed',

@@ -88,14 +88,17 @@ async function request(device: OpenDevice, from: number, to: number, trail: Trai
   const arc = { from: stateName(from), to: stateName(to) };
   const started = process.hrtime.bigint();
   const elapsedMs = () => Number((process.hrtime.bigint() - started) / 1_000_000n);
-  const watch = setInterval(
-    () => trail.onSlowArc?.({ device: device.facts.address, ...arc, elapsedMs: elapsedMs() }),
-    SLOW_ARC_MS,
-  );
+  let watch: NodeJS.Timeout | undefined;
   let error: unknown = null;
   try {
     const { flags } = await device.migration();
-    await device.setState(to);
+    const answer = device.setState(to);
+    // While the request is on its way: the device may stand still.
+    watch = setInterval(
+      () => trail.onSlowArc?.({ device: device.facts.address, ...arc, elapsedMs: elapsedMs() }),
+      SLOW_ARC_MS,
+    );
+    await answer;
     if (requestOpensSession(flags, from, to) && device.dataFd === null) {
       error = new VfioMigrateError('transition-failed', 'the kernel gave no data fd for a new session');
     }

@@ -96,6 +96,7 @@ class Run {
       startNs,
       firstByteNs: this.firstByteNs,
       endNs: process.hrtime.bigint(),
+      state: null,
     };
   }
 

@@ -62,6 +62,28 @@ Outcome<int> Handle::Ioctl(const Fd& fd, unsigned long request, uintptr_t arg, c
   return static_cast<int>(result);
 }
 
+template <class Payload>
+Outcome<Payload> Handle::FeatureStruct(const Fd& device, uint32_t index, uint32_t ops, Payload payload) {
+  struct {
+    uapi::DeviceFeature header;
+    Payload payload;
+  } whole = {};
+  static_assert(sizeof(whole) == sizeof(uapi::DeviceFeature) + sizeof(Payload));
+  whole.header.argsz = sizeof(whole);
+  whole.header.flags = FeatureFlags(index, ops);
+  whole.payload = payload;
+  Outcome<int> done = IoctlStruct(device, uapi::kDeviceFeature, whole, FeatureName(index, ops, false));
+  if (!done.ok()) return done.failure();
+  return whole.payload;
+}
+
+Outcome<uint32_t> Handle::StateOf(const Fd& device) {
+  Outcome<uapi::FeatureMigState> answer =
+      FeatureStruct(device, uapi::kFeatureMigDeviceState, kOpGet, uapi::FeatureMigState{0, -1});
+  if (!answer.ok()) return answer.failure();
+  return answer.value().device_state;
+}
+
 Outcome<Block> DataFd::Read(size_t max) {
   Outcome<Block> block = Memory(max);
   if (!block.ok()) return block;
@@ -108,7 +130,9 @@ void DataFd::OnClose() {
   std::unique_lock lock(lease_mutex_);
   while (leases_ > 0 && !abandoned()) lease_ended_.wait_for(lock, std::chrono::milliseconds(10));
   /* With a lease left the environment is gone, and the transfer's thread closes. */
-  if (leases_ == 0) fd_->Close();
+  if (leases_ > 0) return;
+  fd_->Close();
+  device_.reset();
 }
 
 Outcome<Nothing> Device::Open(Fd& fd, const std::string& path) {
@@ -207,43 +231,21 @@ Outcome<Bytes> Device::Feature(uint32_t index, FeatureOps op, Bytes payload) {
   return whole;
 }
 
-template <class Payload>
-Outcome<Payload> Device::FeatureStruct(uint32_t index, FeatureOps op, Payload payload) {
-  struct {
-    uapi::DeviceFeature header;
-    Payload payload;
-  } whole = {};
-  static_assert(sizeof(whole) == sizeof(uapi::DeviceFeature) + sizeof(Payload));
-  whole.header.argsz = sizeof(whole);
-  whole.header.flags = FeatureFlags(index, op);
-  whole.payload = payload;
-  Outcome<int> done = IoctlStruct(device_, uapi::kDeviceFeature, whole, FeatureName(index, op, false));
-  if (!done.ok()) return done.failure();
-  return whole.payload;
-}
-
 Outcome<uint64_t> Device::MigrationFlags() {
   Outcome<uapi::FeatureMigration> answer =
-      FeatureStruct(uapi::kFeatureMigration, kOpGet, uapi::FeatureMigration{});
+      FeatureStruct(device_, uapi::kFeatureMigration, kOpGet, uapi::FeatureMigration{});
   if (!answer.ok()) return answer.failure();
   return answer.value().flags;
-}
-
-Outcome<uint32_t> Device::GetState() {
-  Outcome<uapi::FeatureMigState> answer =
-      FeatureStruct(uapi::kFeatureMigDeviceState, kOpGet, uapi::FeatureMigState{0, -1});
-  if (!answer.ok()) return answer.failure();
-  return answer.value().device_state;
 }
 
 Outcome<std::shared_ptr<DataFd>> Device::SetState(uint32_t state) {
   /* data_fd goes in as -1: a kernel that leaves the payload alone then names no descriptor of somebody else.
    * A number beside an errno means nothing and is never closed (spec K-3). */
   Outcome<uapi::FeatureMigState> answer =
-      FeatureStruct(uapi::kFeatureMigDeviceState, kOpSet, uapi::FeatureMigState{state, -1});
+      FeatureStruct(device_, uapi::kFeatureMigDeviceState, kOpSet, uapi::FeatureMigState{state, -1});
   if (!answer.ok()) return answer.failure();
   if (answer.value().data_fd < 0) return std::shared_ptr<DataFd>();
-  auto session = Worker::Make<DataFd>(delivery(), Fd(kernel_, answer.value().data_fd));
+  auto session = Worker::Make<DataFd>(delivery(), Fd(kernel_, answer.value().data_fd), shared_device_);
   std::erase_if(sessions_, [](const std::weak_ptr<DataFd>& old) { return old.expired(); });
   sessions_.push_back(session);
   return session;
@@ -251,7 +253,7 @@ Outcome<std::shared_ptr<DataFd>> Device::SetState(uint32_t state) {
 
 Outcome<uint64_t> Device::DataSize() {
   Outcome<uapi::FeatureMigDataSize> answer =
-      FeatureStruct(uapi::kFeatureMigDataSize, kOpGet, uapi::FeatureMigDataSize{});
+      FeatureStruct(device_, uapi::kFeatureMigDataSize, kOpGet, uapi::FeatureMigDataSize{});
   if (!answer.ok()) return answer.failure();
   return answer.value().stop_copy_length;
 }
@@ -268,7 +270,7 @@ Outcome<uint64_t> Device::LoggingStart(uint64_t page_size, std::vector<uapi::Fea
   control.num_ranges = static_cast<uint32_t>(ranges.size());
   control.ranges = reinterpret_cast<uintptr_t>(ranges.data());
   Outcome<uapi::FeatureDmaLoggingControl> answer =
-      FeatureStruct(uapi::kFeatureDmaLoggingStart, kOpSet, control);
+      FeatureStruct(device_, uapi::kFeatureDmaLoggingStart, kOpSet, control);
   if (!answer.ok()) return answer.failure();
   return answer.value().page_size;
 }
@@ -294,7 +296,7 @@ Outcome<Block> Device::LoggingReport(uint64_t iova, uint64_t length, uint64_t pa
   report.page_size = page_size;
   report.bitmap = reinterpret_cast<uintptr_t>(block.data.get());
   Outcome<uapi::FeatureDmaLoggingReport> answer =
-      FeatureStruct(uapi::kFeatureDmaLoggingReport, kOpGet, report);
+      FeatureStruct(device_, uapi::kFeatureDmaLoggingReport, kOpGet, report);
   if (!answer.ok()) return answer.failure();
   return bitmap;
 }
@@ -353,16 +355,18 @@ Outcome<int> Device::RawIoctl(uint32_t request, uintptr_t arg) {
 }
 
 void Device::OnClose() {
+  bool left_behind = false;
   for (auto at = sessions_.rbegin(); at != sessions_.rend(); ++at) {
     if (std::shared_ptr<DataFd> session = at->lock()) {
       session->Close(nullptr);
       /* False when the environment ends and the session's thread is stuck: it closes its descriptor when it
        * can. */
-      if (!session->WaitEnded([this] { return abandoned(); })) break;
+      left_behind = !session->WaitEnded([this] { return abandoned(); });
+      if (left_behind) break;
     }
   }
   is_open_.store(false, std::memory_order_release);
-  device_.Close();
+  if (!left_behind) device_.Close();
   group_.Close();
   container_.Close();
   iommufd_.Close();

@@ -41,17 +41,22 @@ class Handle : public Worker {
   Outcome<int> IoctlStruct(const Fd& fd, unsigned long request, Struct& arg, const std::string& name) {
     return Ioctl(fd, request, reinterpret_cast<uintptr_t>(&arg), name);
   }
+  template <class Payload>
+  Outcome<Payload> FeatureStruct(const Fd& device, uint32_t index, uint32_t ops, Payload payload);
+  Outcome<uint32_t> StateOf(const Fd& device);
 };
 
 /* A migration data fd: one save or load session (uAPI §2.3, §2.4). */
 class DataFd final : public Handle {
  public:
-  DataFd(std::shared_ptr<Delivery> delivery, Fd fd)
-      : Handle(std::move(delivery)), fd_(std::make_shared<Fd>(std::move(fd))) {}
+  DataFd(std::shared_ptr<Delivery> delivery, Fd fd, std::shared_ptr<const Fd> device)
+      : Handle(std::move(delivery)), fd_(std::make_shared<Fd>(std::move(fd))), device_(std::move(device)) {}
 
   Outcome<Block> Read(size_t max);
   Outcome<uint32_t> Write(const Block& data);
   Outcome<uapi::PrecopyInfo> PrecopyInfo();
+  /* Of the device, on this thread: who reads to the end saves the way to the device's. */
+  Outcome<uint32_t> DeviceState() { return StateOf(*device_); }
 
   /* Use of the descriptor by a transfer, which may run on another thread. The descriptor stays open until the
    * lease ends, and closing waits for that. Any thread. fd() is invalid when the descriptor had been closed
@@ -78,6 +83,8 @@ class DataFd final : public Handle {
   bool HasDescriptors() const override { return true; }
 
   std::shared_ptr<Fd> fd_;
+  /* Given back when this is closed: the device is closed after its sessions. */
+  std::shared_ptr<const Fd> device_;
   std::mutex lease_mutex_;
   std::condition_variable lease_ended_;
   int leases_ = 0;
@@ -127,7 +134,7 @@ class Device final : public Handle {
   /* GET or SET with `payload`; gives the payload as the kernel left it. */
   Outcome<Bytes> Feature(uint32_t index, FeatureOps op, Bytes payload);
   Outcome<uint64_t> MigrationFlags();
-  Outcome<uint32_t> GetState();
+  Outcome<uint32_t> GetState() { return StateOf(device_); }
   /* Gives the session's data fd, or null when no session was started. */
   Outcome<std::shared_ptr<DataFd>> SetState(uint32_t state);
   Outcome<uint64_t> DataSize();
@@ -148,11 +155,12 @@ class Device final : public Handle {
   void OnClose() override;
   Outcome<Nothing> Open(Fd& fd, const std::string& path);
   void AdoptDevice(int fd);
-  template <class Payload>
-  Outcome<Payload> FeatureStruct(uint32_t index, FeatureOps op, Payload payload);
 
   KernelRef kernel_;
-  Fd container_, group_, iommufd_, device_;
+  Fd container_, group_, iommufd_;
+  /* Sessions have it too. A thread that is left behind in one keeps it open until it ends. */
+  const std::shared_ptr<Fd> shared_device_ = std::make_shared<Fd>();
+  Fd& device_ = *shared_device_;
   std::atomic<bool> is_open_ = false;
   std::vector<std::weak_ptr<DataFd>> sessions_;
 };

@@ -12,11 +12,11 @@ Failure TransferFailed(const TransferError& error) {
   return failure;
 }
 
-Outcome<TransferResult> TransferJob::Run() {
+Outcome<TransferReport> TransferJob::Run() {
   const TransferOutcome outcome = transfer_->Run();
   Drop();
   if (!outcome.ok) return TransferFailed(outcome.error);
-  return outcome.result;
+  return TransferReport{outcome.result, std::nullopt};
 }
 
 void TransferJob::Drop() {

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "../vfio/transfer.h"
@@ -14,6 +15,12 @@ namespace vfm {
 
 using Leases = std::vector<std::unique_ptr<DataFd::Lease>>;
 
+struct TransferReport {
+  TransferResult moved;
+  /* Of the source's device, read after its stream had ended with 0. */
+  std::optional<uint32_t> state;
+};
+
 class TransferJob {
  public:
   TransferJob(std::unique_ptr<Transfer> transfer, Leases leases)
@@ -21,7 +28,7 @@ class TransferJob {
 
   /* Once, on a worker's thread. Descriptors and buffers are given back before it returns, and not when a
    * script's object is collected: who reads from the other end of a pipe waits for that. */
-  Outcome<TransferResult> Run();
+  Outcome<TransferReport> Run();
   /* Instead of Run(). */
   void Drop();
 

@@ -9,10 +9,10 @@ namespace vfm {
 namespace {
 
 /* A transfer as its request. */
-class TransferRequest final : public Promised<TransferResult> {
+class TransferRequest final : public Promised<TransferReport> {
  public:
   TransferRequest(Napi::Env env, Napi::Object owner, std::shared_ptr<TransferJob> job,
-                  std::vector<std::shared_ptr<DataFd>> users);
+                  const std::shared_ptr<DataFd>& source, std::vector<std::shared_ptr<DataFd>> users);
   void Interrupt() noexcept override { job_->Cancel(); }
 
  private:
@@ -139,7 +139,8 @@ bool LeaseEnds(Ends& ends, Leases& leases, Failure& why) {
   return lease(ends.source, "source", ends.spec.source) && lease(ends.sink, "sink", ends.spec.sink);
 }
 
-Napi::Value ResultToJs(Napi::Env env, TransferResult& result) {
+Napi::Value ReportToJs(Napi::Env env, TransferReport& report) {
+  TransferResult& result = report.moved;
   Napi::Object object = Napi::Object::New(env);
   object.Set("end", Napi::String::New(env, TransferEndName(result.end)));
   object.Set("header", result.header.empty() ? env.Null() : ToJs(env, result.header));
@@ -152,13 +153,24 @@ Napi::Value ResultToJs(Napi::Env env, TransferResult& result) {
   object.Set("startNs", Napi::BigInt::New(env, result.start_ns));
   object.Set("firstByteNs", Napi::BigInt::New(env, result.first_byte_ns));
   object.Set("endNs", Napi::BigInt::New(env, result.end_ns));
+  object.Set("state", report.state ? Napi::Value(Napi::Number::New(env, *report.state)) : env.Null());
   return object;
 }
 
+/* On the thread of the source's data fd, where there is one. */
+Outcome<TransferReport> RunTransfer(TransferJob& job, DataFd* source) {
+  Outcome<TransferReport> outcome = job.Run();
+  if (!source || !outcome.ok() || outcome.value().moved.end != TransferEnd::kZero) return outcome;
+  Outcome<uint32_t> state = source->DeviceState();
+  if (state.ok()) outcome.value().state = state.value();
+  return outcome;
+}
+
 TransferRequest::TransferRequest(Napi::Env env, Napi::Object owner, std::shared_ptr<TransferJob> job,
+                                 const std::shared_ptr<DataFd>& source,
                                  std::vector<std::shared_ptr<DataFd>> users)
     : Promised(
-          env, owner, [job] { return job->Run(); }, ResultToJs),
+          env, owner, [job, source] { return RunTransfer(*job, source.get()); }, ReportToJs),
       job_(std::move(job)),
       users_(std::move(users)) {
   for (auto& user : users_) {
@@ -201,7 +213,7 @@ Napi::Value TransferObject::Start(const Napi::CallbackInfo& info) {
   for (auto& user : {ends.source, ends.sink}) {
     if (user) users.push_back(user);
   }
-  auto request = std::make_unique<TransferRequest>(env, object, std::move(job), users);
+  auto request = std::make_unique<TransferRequest>(env, object, std::move(job), ends.source, users);
   object.DefineProperty(
       Napi::PropertyDescriptor::Value("result", Napi::Value(env, request->promise()), napi_enumerable));
   if (users.empty()) {
