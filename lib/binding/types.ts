@@ -233,6 +233,8 @@ export interface NativePeer {
   read(max: number): Promise<Uint8Array>;
   /** One write(2) on the socket; gives the bytes it took. */
   write(data: Uint8Array): Promise<number>;
+  /** pidfd_send_signal, by number. Behind a `waitReadable` it would wait for the end of the process: that takes another peer. */
+  signal(number: number): Promise<void>;
   /** Ends what is running or queued with `ERR_CANCELED`. */
   cancel(): void;
   /** Cancels, then closes. */

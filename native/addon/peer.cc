@@ -82,6 +82,15 @@ Outcome<uint32_t> Peer::Write(const Bytes& data) {
   return static_cast<uint32_t>(put);
 }
 
+Outcome<Nothing> Peer::Signal(int number) {
+  const std::shared_ptr<const Fd> fd = this->fd();
+  if (!fd->valid()) return Failure::Errno(EBADF, "pidfd_send_signal");
+  const long done =
+      Call([&] { return CallOptional(kernel_, &vfm_kernel::pidfd_send_signal, fd->get(), number, 0u); });
+  if (done < 0) return CallFailed(done, "pidfd_send_signal");
+  return Nothing{};
+}
+
 void Peer::OnClose() {
   const std::lock_guard lock(mutex_);
   fd_ = std::make_shared<Fd>();

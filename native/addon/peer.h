@@ -38,6 +38,8 @@ class Peer final : public Worker {
   Outcome<Nothing> WaitReadable();
   Outcome<Bytes> Read(size_t max);
   Outcome<uint32_t> Write(const Bytes& data);
+  /* To the process of the pidfd. */
+  Outcome<Nothing> Signal(int number);
 
   /* Any thread. Never null; an invalid one before anything was opened. It stays open for as long as somebody
    * has it. */

@@ -44,6 +44,11 @@ Napi::Value PeerObject::Write(const Napi::CallbackInfo& info) {
              [p = native(), data = BytesArg(info[0], "data", kMaxMessage)] { return p->Write(data); });
 }
 
+Napi::Value PeerObject::Signal(const Napi::CallbackInfo& info) {
+  const auto number = static_cast<int>(IntegerArg(info[0], "signal", 0, 64));
+  return Ask(info, *native(), [p = native(), number] { return p->Signal(number); });
+}
+
 void PeerObject::Cancel(const Napi::CallbackInfo&) {
   native()->Cancel();
 }
@@ -63,6 +68,7 @@ Napi::Function PeerObject::Define(Napi::Env env) {
                          AsyncMethod<&P::WaitReadable>("waitReadable"),
                          AsyncMethod<&P::Read>("read"),
                          AsyncMethod<&P::Write>("write"),
+                         AsyncMethod<&P::Signal>("signal"),
                          InstanceMethod<&P::Cancel>("cancel"),
                          AsyncMethod<&P::Close>("close"),
                      });

@@ -83,6 +83,9 @@ struct vfm_kernel {
   int (*connect)(void* ctx, int fd, const struct sockaddr* address, uint32_t length);
   ssize_t (*sendmsg)(void* ctx, int fd, const struct msghdr* message, int flags);
   ssize_t (*recvmsg)(void* ctx, int fd, struct msghdr* message, int flags);
+
+  /* A signal to the process of a pidfd, without a siginfo of its own. May be left out, as those above. */
+  int (*pidfd_send_signal)(void* ctx, int pidfd, int signal, uint32_t flags);
 };
 
 /* The least `size` of a provider: all before the members that may be left out. */

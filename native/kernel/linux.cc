@@ -104,6 +104,7 @@ int Uname(void*, struct vfm_uname* out) {
 
 /* The C library's wrappers are younger still (glibc 2.36), and so are the numbers in some kernel headers.
  * They are the same on all architectures. */
+constexpr long kSysPidfdSendSignal = 424;
 constexpr long kSysPidfdOpen = 434;
 constexpr long kSysPidfdGetfd = 438;
 
@@ -129,6 +130,10 @@ ssize_t Sendmsg(void*, int fd, const struct msghdr* message, int flags) {
 
 ssize_t Recvmsg(void*, int fd, struct msghdr* message, int flags) {
   return OrErrno(::recvmsg(fd, message, flags | MSG_CMSG_CLOEXEC));
+}
+
+int PidfdSendSignal(void*, int pidfd, int signal, uint32_t flags) {
+  return OrErrno(static_cast<int>(::syscall(kSysPidfdSendSignal, pidfd, signal, nullptr, flags)));
 }
 
 /* Constant-initialised and trivially destructible: a thread that outlives main() may still be inside a call.
@@ -160,6 +165,7 @@ constinit vfm_kernel linux_kernel = {
     .connect = Connect,
     .sendmsg = Sendmsg,
     .recvmsg = Recvmsg,
+    .pidfd_send_signal = PidfdSendSignal,
 };
 
 }  // namespace

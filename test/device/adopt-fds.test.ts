@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, existsSync, openSync, readFileSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { constants } from 'node:os';
 import { afterEach, describe, expect, test } from 'vitest';
 import { loadBinding } from '../../lib/binding/index.ts';
 import type { NativeDevice, NativePeer } from '../../lib/binding/types.ts';
@@ -251,6 +252,25 @@ os.dup2(os.open('/dev/zero', os.O_RDWR), 40); print('ready', flush=True); sys.st
     // The descriptor is ours: it outlives its owner.
     expect(await native.pread(0n, 1)).toEqual(Buffer.alloc(1));
     await expect(device().takeFd(process, 40)).rejects.toMatchObject({ code: 'ESRCH' });
+  });
+
+  test('a signal to a process, and to none', async () => {
+    const child = await holder();
+    const [process, nobody] = [peer(), peer()];
+    await expect(nobody.signal(0)).rejects.toMatchObject({ code: 'EBADF', syscall: 'pidfd_send_signal' });
+    await process.openProcess(child.pid!);
+    await process.signal(0);
+    await process.signal(constants.signals.SIGSTOP);
+    const state = () => /\) (\S)/.exec(readFileSync(`/proc/${child.pid}/stat`, 'utf8'))?.[1];
+    while (state() !== 'T') await new Promise((resolve) => setTimeout(resolve, 5));
+    await process.signal(constants.signals.SIGCONT);
+    while (state() === 'T') await new Promise((resolve) => setTimeout(resolve, 5));
+    await expect(process.signal(65)).rejects.toThrow(RangeError);
+    await expect(process.signal(1000)).rejects.toThrow(RangeError);
+    const ended = once(child, 'exit');
+    await process.signal(constants.signals.SIGKILL);
+    expect(await ended).toEqual([null, 'SIGKILL']);
+    await expect(process.signal(0)).rejects.toMatchObject({ code: 'ESRCH' });
   });
 
   test('no such process', async () => {
