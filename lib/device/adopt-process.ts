@@ -10,19 +10,37 @@ export interface ProcessIdentity extends Owner {
   readonly started: string;
 }
 
+/** What /proc says of a process or thread. */
+export interface ProcessStat {
+  readonly comm: string;
+  /** A letter: `R` runs, `T` is stopped, `Z` has ended … (proc_pid_stat(5)). */
+  readonly state: string;
+  readonly parent: number;
+  readonly started: string;
+}
+
+/** Of a process (`4711`) or a thread (`4711/task/4712`); null when there is none. */
+export async function processStat(host: Host, task: number | string): Promise<ProcessStat | null> {
+  const stat = await readText(host, `/proc/${task}/stat`).catch(() => null);
+  // The name is in parentheses and may contain anything; what follows the last one is a letter and numbers.
+  const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? [];
+  const [state, parent] = fields;
+  const started = fields[19];
+  if (stat == null || state === undefined || started === undefined) return null;
+  const comm = stat.slice(stat.indexOf('(') + 1, stat.lastIndexOf(')'));
+  return { comm, state, parent: Number(parent), started };
+}
+
 /** Throws `no-such-device` when there is no such process. */
 export async function processIdentity(host: Host, pid: number): Promise<ProcessIdentity> {
-  const stat = await readText(host, `/proc/${pid}/stat`).catch(() => null);
-  // The name is in parentheses and may contain anything; what follows the last one is numbers.
-  const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? [];
-  const started = fields[19];
-  if (stat == null || started === undefined) {
+  const stat = await processStat(host, pid);
+  if (stat === null) {
     throw new VfioMigrateError('no-such-device', `there is no process ${pid}, or /proc hides it`, {
       device: `pid:${pid}`,
       remedy: '`vfio-migrate info DEV` shows which processes hold a device.',
     });
   }
-  return { pid, started, comm: stat.slice(stat.indexOf('(') + 1, stat.lastIndexOf(')')) };
+  return { pid, started: stat.started, comm: stat.comm };
 }
 
 export function processName({ pid, comm }: Owner): string {

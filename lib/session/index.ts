@@ -17,6 +17,7 @@ export {
   predictionText,
 } from './downtime.ts';
 export * from './extract.ts';
+export { FREEZE_MAX_MS, type FreezeOptions, type FreezeReport, freezePause } from './freeze.ts';
 export * from './inspect.ts';
 export * from './latency.ts';
 export {

@@ -5,6 +5,7 @@
 import { spawn } from 'node:child_process';
 import type { OpenDevice } from '../device/types.ts';
 import { State, stateName, VfioMigrateError } from '../protocol/index.ts';
+import type { FreezeReport } from './freeze.ts';
 import { stateOrNull } from './transition.ts';
 
 /** A way to pause whatever uses an adopted device. Both reject with `owner-not-paused`. */
@@ -18,9 +19,20 @@ export interface OwnerPause {
   readonly first?: boolean;
   /** Known to run, although it was paused: somebody else resumed it. */
   readonly runs?: boolean;
+  /** How long it was frozen, by one that freezes. */
+  readonly freeze?: FreezeReport | null;
+  /**
+   * For a way of pausing that only a save can have, since it depends on bringing the devices back: makes it ready, and
+   * refuses what cannot be paused so, before anything is asked of the devices. `fail` ends the session.
+   */
+  prepare?(devices: readonly OpenDevice[], fail: (error: VfioMigrateError) => void): Promise<void>;
   /** Returns when the owner has stopped using the device. */
   pause(): Promise<void>;
   resume(): Promise<void>;
+  /** The devices could not be brought back, and it is not left paused: gives what became of the owner. */
+  abandon?(): Promise<string>;
+  /** The session is over. */
+  end?(): Promise<void>;
 }
 
 /** What a session on an adopted device needs; has no effect on one that was opened. */
@@ -92,7 +104,7 @@ export function refuseOwned(device: OpenDevice, found: number, options: OwnerOpt
       {
         ...facts,
         remedy:
-          'Have it paused (--qmp SOCKET, or --pause-cmd CMD --resume-cmd CMD), or say that nothing has to be (--unpaused).',
+          'Have it paused (--qmp SOCKET, or --pause-cmd CMD --resume-cmd CMD; a save has --freeze as a last resort), or say that nothing has to be (--unpaused).',
       },
     );
   }
@@ -141,9 +153,13 @@ export class OwnerGuard {
 
   /**
    * Before anything is asked of the devices: pauses an owner that has to be paused first. Not when another session is live:
-   * nothing is changed then.
+   * nothing is changed then. `fail` ends the session, where it is a save.
    */
-  async begin(): Promise<void> {
+  async begin(fail?: (error: VfioMigrateError) => void): Promise<void> {
+    if (this.#how?.prepare !== undefined) {
+      if (fail === undefined) throw saveOnly(this.#how, this.#devices);
+      await this.#how.prepare(this.#devices, fail);
+    }
     if (this.#how?.first !== true) return;
     const found = await Promise.all(this.#devices.map(stateOrNull));
     if (found.some((state) => state !== null && LIVE.has(state))) return;
@@ -168,6 +184,16 @@ export class OwnerGuard {
     return states.every((state, i) => state !== null && state === (homes[i] ?? this.#still[i]));
   }
 
+  /** How long the owner was frozen; null when it was not. */
+  get freeze(): FreezeReport | null {
+    return this.#how?.freeze ?? null;
+  }
+
+  /** The session is over, whatever came of it. */
+  async end(): Promise<void> {
+    await this.#how?.end?.();
+  }
+
   /** A note for the report when the owner is left paused; else nothing. */
   get left(): string[] {
     return this.#paused && this.#how?.runs !== true ? ['the owner of the device is left paused'] : [];
@@ -181,7 +207,7 @@ export class OwnerGuard {
   async unwound(error: unknown, homes: readonly (number | null)[] | null): Promise<unknown> {
     const cause = this.#devices.find(({ lost }) => lost !== null)?.lost ?? error;
     if (!this.#paused || !(cause instanceof VfioMigrateError)) return cause;
-    let became = 'its owner is left paused';
+    let became = '';
     if (!this.#stuck && homes !== null && (await this.#areHome(homes))) {
       try {
         await this.resume();
@@ -191,7 +217,25 @@ export class OwnerGuard {
         became = `${says}: ${(second as Error).message}`;
       }
     }
+    if (became === '') became = await this.#left();
     const recovery = [cause.facts.recovery, became].filter(Boolean).join('; ');
     return new VfioMigrateError(cause.code, cause.message, { ...cause.facts, recovery, cause });
   }
+
+  async #left(): Promise<string> {
+    if (this.#how?.abandon === undefined) return 'its owner is left paused';
+    return this.#how.abandon().catch((error: Error) => error.message);
+  }
+}
+
+function saveOnly({ how }: OwnerPause, devices: readonly OpenDevice[]): VfioMigrateError {
+  return new VfioMigrateError(
+    'request-refused',
+    `${how} is for a save: a load leaves nothing to bring back`,
+    {
+      device: devices[0]!.facts.address,
+      recovery: 'nothing was changed',
+      remedy: 'Pause the owner by its own means (--pause-cmd and --resume-cmd, --qmp).',
+    },
+  );
 }

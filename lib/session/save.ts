@@ -10,6 +10,7 @@ import { StateFileWriter } from '../statefile/index.ts';
 import { digestsOf, type Output } from '../transport/index.ts';
 import type { Identity } from './compat.ts';
 import type { DowntimeOptions, DowntimeReport } from './downtime.ts';
+import type { FreezeReport } from './freeze.ts';
 import { bringBack, GroupSignal, inStep, MemberFailure, unwind } from './group.ts';
 import { GroupOutcome } from './group-outcome.ts';
 import { Live } from './live.ts';
@@ -78,6 +79,8 @@ interface SavedFile {
   readonly fileBytes: bigint;
   /** How long nothing ran. */
   readonly downtime: DowntimeReport;
+  /** How long the owner was frozen; null when it was not. */
+  readonly freeze: FreezeReport | null;
   /** The device that the state was moved to; null when it went into a file. */
   readonly target: { readonly device: string; readonly state: string } | null;
   /** From the first request to the whole file. */
@@ -147,7 +150,7 @@ export async function saveGroup(
     output.discard();
     throw await session.unwound(error instanceof MemberFailure ? error.error : error);
   } finally {
-    session.release();
+    await session.release();
   }
 }
 
@@ -173,8 +176,9 @@ class Save {
     this.#live = new Live(this.#sources, this.#group, options);
   }
 
-  release(): void {
+  async release(): Promise<void> {
     this.#group.release();
+    await this.#guard.end();
   }
 
   /** What a failure leaves of the devices' owner. */
@@ -188,7 +192,7 @@ class Save {
     const { peer } = this.#options;
     const mode = this.#options.move === true || peer !== undefined ? 'move' : 'snapshot';
     this.#group.throwIfInterrupted();
-    await this.#guard.begin();
+    await this.#guard.begin((error) => this.#group.fail(error));
     await this.#group.together(this.#sources, (source) => source.prepare(this.#options));
     const { alone } = inStep(this.#sources, this.#options.noP2pBetween === true);
     this.#alone = alone === null ? null : this.#sources[alone]!;
@@ -228,6 +232,7 @@ class Save {
       bytes: devices.reduce((sum, { bytes }) => sum + bytes, 0n),
       fileBytes: writer.offset,
       downtime: this.#live.report(),
+      freeze: this.#guard.freeze,
       target: this.#live.target,
       ns,
       notes: [

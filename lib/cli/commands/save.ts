@@ -106,12 +106,21 @@ function summary(report: SaveGroupReport, facts: readonly DeviceFacts[]): string
       ...(several ? deviceEnd(report, device, facts[i]!) : []),
     ]),
     ['downtime', downtimeText(report.downtime)],
+    ['frozen', freezeText(report.freeze)],
     [target === null ? 'file' : 'sent', exactSize(fileBytes)],
     ['time', `${duration(ns)}${speed === null ? '' : `, ${speed}`}`],
     ...(several ? [] : deviceEnd(report, devices[0]!, facts[0]!)),
     ['target', target === null ? null : `${target.device} is in ${target.state}`],
     ['note', notes],
   ]);
+}
+
+const MEANS = { cgroup: 'by the freezer of its cgroup', signal: 'by SIGSTOP' } as const;
+
+function freezeText(freeze: SaveGroupReport['freeze']): string | null {
+  if (freeze === null) return null;
+  const { pid, means, ns, limitMs } = freeze;
+  return `process ${pid} for ${duration(ns)} of at most ${limitMs} ms, ${MEANS[means]}`;
 }
 
 function deviceEnd(
