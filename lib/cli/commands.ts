@@ -105,6 +105,19 @@ const OWNER: readonly OptionSpec[] = [
   },
   YES_DISCARD,
 ];
+const FREEZE: readonly OptionSpec[] = [
+  {
+    flags: '--freeze',
+    description:
+      'device of another process (pid:), as a last resort: stop that process while the device stands still',
+    excludes: ['pauseCmd', 'resumeCmd', 'qmp', 'unpaused', 'move', 'peer'],
+  },
+  {
+    flags: '--freeze-max <time>',
+    description:
+      'let it go on after so long in any case, and give up before that (2s, 500ms, …); default: 2s',
+  },
+];
 const PRECOPY: readonly OptionSpec[] = [
   { flags: '--no-precopy', description: 'do not read in PRE_COPY, even if the device can' },
   {
@@ -225,6 +238,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       ...OPENING,
       RESET_IF_ERROR,
       ...OWNER,
+      ...FREEZE,
     ],
     examples: [
       { command: 'vfio-migrate save 0000:65:00.2 -o nic.vfmig', says: 'to a file' },
@@ -236,6 +250,10 @@ export const COMMANDS: readonly CommandSpec[] = [
       {
         command: 'vfio-migrate save pid:4711 -o nic.vfmig --qmp /run/vm1.qmp',
         says: 'the same of a QEMU, which is asked itself',
+      },
+      {
+        command: 'vfio-migrate save pid:4711 -o nic.vfmig --freeze --freeze-max 500ms',
+        says: 'of a program that cannot be asked: it is stopped for at most half a second',
       },
       { command: 'vfio-migrate save 0000:65:00.2 0000:65:00.3 -o guest.vfmig', says: 'two devices as one' },
       { command: 'vfio-migrate save 0000:65:00.2 -o - | zstd > nic.vfmig.zst', says: 'through a pipe' },

@@ -5,10 +5,11 @@ import { facts } from '../device/facts.ts';
 import { openDevice } from '../device/open.ts';
 import type { DeviceFacts, Host, OpenDevice, OpenOptions, Via } from '../device/types.ts';
 import { VfioMigrateError } from '../protocol/errors.ts';
-import { commandPause, type OwnerOptions } from '../session/owner.ts';
+import { freezePause } from '../session/freeze.ts';
+import { commandPause, type OwnerOptions, type OwnerPause } from '../session/owner.ts';
 import { qmpPause } from '../session/qmp-pause.ts';
 import type { SessionOptions } from '../session/session.ts';
-import { type CommandContext, flag, text } from './context.ts';
+import { type CommandContext, flag, type OptionValues, text } from './context.ts';
 
 export interface Found {
   readonly host: Host;
@@ -62,7 +63,15 @@ async function findNamed(context: CommandContext, name: string): Promise<Found> 
 }
 
 /** Options, as members, that are about the owner of an adopted device. */
-const OWNER_OPTIONS = ['yesDiscard', 'unpaused', 'pauseCmd', 'resumeCmd', 'qmp'] as const;
+const OWNER_OPTIONS = [
+  'yesDiscard',
+  'unpaused',
+  'pauseCmd',
+  'resumeCmd',
+  'qmp',
+  'freeze',
+  'freezeMax',
+] as const;
 
 function notOwned(address: string, option: (typeof OWNER_OPTIONS)[number]): VfioMigrateError {
   const flags = option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
@@ -147,16 +156,36 @@ export function ownerOptions({ options }: CommandContext): OwnerOptions {
       remedy: 'Give both, or --qmp, or --unpaused.',
     });
   }
+  const freeze = freezeOption(options);
   const qmp = text(options, 'qmp');
   const owner =
     pause !== undefined && resume !== undefined
       ? commandPause({ pause, resume })
       : qmp !== undefined
         ? qmpPause(qmp)
-        : flag(options, 'unpaused')
-          ? ('unpaused' as const)
-          : undefined;
+        : (freeze ?? (flag(options, 'unpaused') ? ('unpaused' as const) : undefined));
   return { discard: flag(options, 'yesDiscard'), ...(owner === undefined ? {} : { owner }) };
+}
+
+const MS: Readonly<Record<string, number>> = { ms: 1, s: 1000 };
+
+/** The freeze that is asked for, or undefined. Throws `usage`. */
+function freezeOption(options: OptionValues): OwnerPause | undefined {
+  const given = text(options, 'freezeMax');
+  const example = 'Write it like this: --freeze --freeze-max 500ms (or 2s).';
+  if (!flag(options, 'freeze')) {
+    if (given === undefined) return undefined;
+    throw new VfioMigrateError('usage', '--freeze-max is about --freeze', { remedy: example });
+  }
+  if (given === undefined) return freezePause();
+  const [, digits, unit = ''] = /^(\d{1,6}(?:\.\d{1,3})?)(ms|s)$/.exec(given) ?? [];
+  try {
+    return freezePause({ maxMs: Number(digits) * MS[unit]! });
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    const says = digits === undefined ? 'is no time' : `is no time for it: ${error.message}`;
+    throw new VfioMigrateError('usage', `--freeze-max ${JSON.stringify(given)} ${says}`, { remedy: example });
+  }
 }
 
 /** What every session is given: how it is told to end, and where it tells what it does. */
