@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { A, B, file, heldPipe, json, lib, start, stateOf, until, watchDriver, withDevice } from './lab.mjs';
 
 /** Is a thread of this process in that function of the kernel? */
-function waits(pid, place) {
+export function waits(pid, place) {
   const threads = `/proc/${pid}/task`;
   return readdirSync(threads).some((thread) => {
     try {
@@ -17,7 +17,7 @@ function waits(pid, place) {
 }
 
 /** Waits until a command that was started has come to a place; it must not end before. */
-function arrives({ child }, place, look) {
+export function arrives({ child }, place, look) {
   return until(place, () => {
     assert.equal(child.exitCode, null, `the command ended, waited for ${place}`);
     return look();
@@ -25,7 +25,7 @@ function arrives({ child }, place, look) {
 }
 
 /** Offsets of the sections of a state file, by type. */
-function sections(bytes) {
+export function sections(bytes) {
   const found = [];
   for (let at = 16; at < bytes.length; at += 24 + Number(bytes.readBigUInt64LE(at + 8))) {
     found.push({ type: bytes.toString('latin1', at, at + 4), at });

@@ -27,7 +27,7 @@ const program = (name) => fileURLToPath(new URL(name, import.meta.url));
 const MAIN = program('../../dist/bin/vfio-migrate.cjs');
 
 /** Starts owner.mjs. `ask` sends a line and gives the answer; `next` gives the next line that comes by itself. */
-async function owner(...uuids) {
+export async function owner(...uuids) {
   const child = spawn(process.execPath, [program('owner.mjs'), ...uuids], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
@@ -56,21 +56,23 @@ async function owner(...uuids) {
   };
 }
 
-async function withOwner(uuids, work) {
+export async function withOwner(uuids, work) {
   const program = await owner(...uuids);
   try {
-    await work(program);
+    const result = await work(program);
     await program.end();
+    return result;
   } finally {
     await program.kill();
   }
 }
 
 const pauses = ({ pid }) => ['--pause-cmd', `kill -STOP ${pid}`, '--resume-cmd', `kill -CONT ${pid}`];
-const isStopped = ({ pid }) => / T /.test(readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/.*\)/, ''));
+export const isStopped = ({ pid }) =>
+  / T /.test(readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/.*\)/, ''));
 
 /** The file holds what the recipe puts into a device. */
-async function holdsImage(name) {
+export async function holdsImage(name) {
   await good(['extract', file(name), '-o', file(`${name}.raw`), '--force']);
   assert.deepEqual(readFileSync(file(`${name}.raw`)), IMAGE);
 }

@@ -5,6 +5,7 @@
 import { cases } from '../suite/cases.mjs';
 import { compat } from './compat.mjs';
 import { conformance } from './conformance.mjs';
+import { freeze } from './freeze.mjs';
 import { group } from './group.mjs';
 import { context } from './lab.mjs';
 import { leftover } from './leftover.mjs';
@@ -25,6 +26,7 @@ const PARTS = Object.entries({
   leftover,
   access,
   owners,
+  freeze,
   group,
   live,
   conformance,
