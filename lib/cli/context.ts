@@ -34,6 +34,8 @@ export interface CommandResult {
   readonly document: Record<string, unknown> | readonly Record<string, unknown>[];
   /** Exit code of a command that has an answer and not only success; default 0. */
   readonly exit?: number;
+  /** A call that never came back is left behind: the process ends when all is printed. */
+  readonly leaves?: boolean;
   /** The same for people; what is wrapped is made for lines of `width` characters. */
   readonly text: readonly string[] | ((width: number) => readonly string[]);
   /** Printed as it is instead of `text`: a form that other programs read. */

@@ -146,7 +146,9 @@ async function execute(
   await scope.close();
   signals.dispose();
   unwatch();
-  return await present(spec, options, result, scope.mock, messages);
+  const exit = await present(spec, options, result, scope.mock, messages);
+  if (result.leaves === true) process.exit(exit);
+  return exit;
 }
 
 async function present(

@@ -95,8 +95,9 @@ export function knownDeviation(
   driver: string | null,
   id: string,
   mismatches: readonly Mismatch[],
+  deviations: readonly Deviation[] = DEVIATIONS,
 ): string | null {
-  const rows = DEVIATIONS.filter(
+  const rows = deviations.filter(
     ({ drivers, check }) => (drivers === null || drivers.includes(driver ?? '')) && matches(check, id),
   );
   const reasons = new Set<string>();

@@ -1,8 +1,9 @@
 /** What a check works with: bare requests on the device, and the record of what was not as it should be. */
 import { describeErrno } from '../binding/index.ts';
 import type { CallArgs, NativeCalls } from '../binding/types.ts';
+import { Findings, Hung } from './findings.ts';
 import { type Named, STATE_NUMBERS } from './table.ts';
-import type { Known, Mismatch } from './types.ts';
+import type { Known } from './types.ts';
 
 /** Operations of VFIO_DEVICE_FEATURE, as bits of `flags` (include/uapi/linux/vfio.h). */
 export const Op = { GET: 1 << 16, SET: 1 << 17, PROBE: 1 << 18 } as const;
@@ -15,13 +16,6 @@ export const Request = {
   GET_PRECOPY_INFO: 0x3b79,
   UNKNOWN: 0x3bff,
 } as const;
-
-/** The check cannot go on: what it needs did not come. */
-export class Stopped extends Error {}
-/** The check does not apply after all. */
-export class Skipped extends Error {}
-/** A call that does not come back. The device is in its hands: nothing more can be tried. */
-export class Hung extends Error {}
 
 /** `ok`, or the name of the errno, as the kernel writes it. */
 export function answerOf(result: number): string {
@@ -84,44 +78,15 @@ export interface PrecopyInfo {
   readonly dirty: bigint;
 }
 
-export class Trial {
+export class Trial extends Findings {
   readonly known: Known;
-  readonly mismatches: Mismatch[] = [];
-  readonly measured: Record<string, string> = {};
   readonly options: TrialOptions;
   readonly #open = new Set<number>();
 
   constructor(options: TrialOptions) {
+    super();
     this.options = options;
     this.known = options.known;
-  }
-
-  /** Records a mismatch unless `found` is one of `expected`. */
-  expect(
-    what: string,
-    found: string | number | bigint,
-    ...expected: readonly (string | number | bigint)[]
-  ): boolean {
-    if (expected.some((one) => String(one) === String(found))) return true;
-    this.mismatches.push({ what, found: String(found), expected: expected.join(' or ') });
-    return false;
-  }
-
-  /** As {@link expect}; what is not as it should be ends the check. */
-  must(
-    what: string,
-    found: string | number | bigint,
-    ...expected: readonly (string | number | bigint)[]
-  ): void {
-    if (!this.expect(what, found, ...expected)) throw new Stopped();
-  }
-
-  skip(reason: string): never {
-    throw new Skipped(reason);
-  }
-
-  measure(name: string, value: string | number | bigint): void {
-    this.measured[name] = String(value);
   }
 
   #count(name: string): void {

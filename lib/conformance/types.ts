@@ -1,4 +1,4 @@
-/** Shapes of the conformance suite: what a check is, and what comes of it. */
+/** Shapes of a suite of checks: what a check is, and what comes of it. */
 import type { Trial } from './trial.ts';
 
 /** What is known of the device before the first check. Answers of the device, no expectations. */
@@ -13,7 +13,8 @@ export interface Known {
   readonly dataSize: boolean;
 }
 
-export interface Check {
+/** What a check says of itself. */
+export interface CheckHead<K extends Known = Known> {
   /** Stable; never given to another check. */
   readonly id: string;
   /** What has to hold, as a sentence. */
@@ -22,8 +23,11 @@ export interface Check {
   readonly rule: string;
   /** Sends what stops some drivers until a reset, or leaves a load incomplete on purpose. Only with `destructive`. */
   readonly destructive?: true;
-  /** Why the check makes no sense on this device, or null. */
-  readonly without?: (known: Known) => string | null;
+  /** Why the check makes no sense here, or null. */
+  readonly without?: (known: K) => string | null;
+}
+
+export interface Check extends CheckHead {
   readonly run: (trial: Trial) => Promise<void>;
 }
 
@@ -56,9 +60,13 @@ export interface CheckResult {
   readonly ns: bigint;
 }
 
-export type Verdict = 'pass' | 'fail' | 'incomplete';
+/** `pass (idle device)`: all that was tried passed, and nobody has shown that the device does its work afterwards. */
+export type Verdict = 'pass' | 'pass (idle device)' | 'fail' | 'incomplete';
 
-export interface ConformanceReport {
+/** What every suite of checks says at its end. */
+export interface SuiteReport {
+  /** Which suite; its checks are documented under this name. */
+  readonly suite: 'conformance' | 'smoke';
   readonly device: string;
   readonly mock?: string;
   readonly driver: string | null;
@@ -75,4 +83,8 @@ export interface ConformanceReport {
   readonly counts: Readonly<Record<Outcome, number>>;
   readonly checks: readonly CheckResult[];
   readonly ns: bigint;
+}
+
+export interface ConformanceReport extends SuiteReport {
+  readonly suite: 'conformance';
 }

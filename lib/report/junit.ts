@@ -1,5 +1,5 @@
-/** A conformance report as JUnit XML, as Jenkins and others read it. Pure: no I/O. */
-import type { CheckResult, ConformanceReport } from '../conformance/types.ts';
+/** The report of a suite of checks as JUnit XML, as Jenkins and others read it. Pure: no I/O. */
+import type { CheckResult, SuiteReport } from '../conformance/types.ts';
 
 const ENTITIES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
 
@@ -35,12 +35,25 @@ function body(check: CheckResult): string {
   return bodies[outcome]();
 }
 
-export function junit(report: ConformanceReport): string {
-  const { counts, checks, ns, driver, device, mock, kernel, flags, via, verdict, destructive, kernelLog } =
-    report;
+export function junit(report: SuiteReport): string {
+  const {
+    suite,
+    counts,
+    checks,
+    ns,
+    driver,
+    device,
+    mock,
+    kernel,
+    flags,
+    via,
+    verdict,
+    destructive,
+    kernelLog,
+  } = report;
   const facts = { device, kernel, flags, via, verdict, destructive, kernelLog, ended: report.ended ?? '' };
   const properties = { ...(mock === undefined ? {} : { mock }), ...facts };
-  const group = `vfio-migrate.conformance.${driver ?? 'none'}`;
+  const group = `vfio-migrate.${suite}.${driver ?? 'none'}`;
   const skipped = counts.skipped + counts.deviates;
   const totals = `tests="${checks.length}" failures="${counts.fail}" errors="${counts['not-run']}" skipped="${skipped}" time="${seconds(ns)}"`;
   return [

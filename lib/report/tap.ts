@@ -1,5 +1,5 @@
-/** A conformance report as TAP version 14, and as KTAP version 1 for the kernel's own tools. Pure: no I/O. */
-import type { CheckResult, ConformanceReport } from '../conformance/types.ts';
+/** The report of a suite of checks as TAP version 14, and as KTAP version 1 for the kernel's own tools. Pure: no I/O. */
+import type { CheckResult, SuiteReport } from '../conformance/types.ts';
 
 /** Text that cannot be taken for a line of its own or for a directive. */
 const plain = (text: string) => text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, ' ').replaceAll('#', '\\#');
@@ -38,7 +38,7 @@ function directive({ outcome, reason = '' }: CheckResult, deviates: string): str
   return outcome === 'deviates' ? ` # ${deviates} deviates, known: ${plain(reason)}` : '';
 }
 
-export function tap(report: ConformanceReport): string {
+export function tap(report: SuiteReport): string {
   const lines = report.checks.flatMap((check, at) => {
     const { id, title, outcome } = check;
     const fine = outcome === 'pass' || outcome === 'skipped';
@@ -49,7 +49,7 @@ export function tap(report: ConformanceReport): string {
 }
 
 /** Names are ids, and diagnostics stand before the line of their test. In KTAP a known deviation is an XFAIL. */
-export function ktap(report: ConformanceReport): string {
+export function ktap(report: SuiteReport): string {
   const lines = report.checks.flatMap((check, at) => {
     const { id, title, rule, outcome, mismatches, kernelLog } = check;
     const fine = outcome !== 'fail' && outcome !== 'not-run';
@@ -63,7 +63,7 @@ export function ktap(report: ConformanceReport): string {
   return ['KTAP version 1', ...head(report), `1..${report.checks.length}`, ...lines, ''].join('\n');
 }
 
-function head({ device, mock, driver, kernel, flags, verdict, ended }: ConformanceReport): string[] {
+function head({ device, mock, driver, kernel, flags, verdict, ended }: SuiteReport): string[] {
   const facts = [`${device}, ${driver ?? 'no driver'}, kernel ${kernel}, flags ${flags}: ${verdict}`];
   if (mock !== undefined) facts.unshift(`mock: ${mock}`);
   if (ended !== null) facts.push(`ended early: ${ended}`);

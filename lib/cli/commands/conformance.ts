@@ -1,13 +1,13 @@
 /** `vfio-migrate conformance DEV` */
 import {
   type CheckResult,
-  type ConformanceReport,
   checksNamed,
   conformance,
   type KernelLog,
   noKernelLog,
   type Outcome,
   readKernelLog,
+  type SuiteReport,
   type Verdict,
 } from '../../conformance/index.ts';
 import type { Host } from '../../device/types.ts';
@@ -22,47 +22,54 @@ import { withOutput } from '../files.ts';
 import { duration, json } from '../format.ts';
 import { lines as textLines } from '../output.ts';
 
-const EXITS: Readonly<Record<Verdict, number>> = {
+export const EXITS: Readonly<Record<Verdict, number>> = {
   pass: Exit.OK,
+  'pass (idle device)': Exit.OK,
   fail: Exit.REFUSED,
   incomplete: Exit.UNKNOWN,
 };
 
 export async function run(context: CommandContext): Promise<CommandResult> {
-  refuseTwoFormats(context);
   const patienceMs = seconds(context.options.timeout);
   checksNamed(onlyOf(context));
+  return await reported(context, () => runChecks(context, patienceMs));
+}
+
+/** Runs a suite, and gives its report in the form that was asked for, into a file or to standard output. */
+export async function reported(
+  context: CommandContext,
+  work: () => Promise<SuiteReport>,
+): Promise<CommandResult> {
+  refuseTwoFormats(context);
   if (text(context.options, 'output') === undefined) {
-    const report = await runChecks(context, patienceMs);
+    const report = await work();
     const format = formatOf(context);
     return { ...result(report), ...(format === 'text' ? {} : { verbatim: FORMATS[format](report) }) };
   }
   // Opened before the device: a name that is taken is no reason to lose a report.
   return await withOutput(context, async (output) => {
-    const report = await runChecks(context, patienceMs);
+    const report = await work();
     await output.write(Buffer.from(FORMATS[formatOf(context)](report)));
     await output.finish();
     return result(report);
   });
 }
 
-function onlyOf({ options }: CommandContext): readonly string[] | undefined {
+export function onlyOf({ options }: CommandContext): readonly string[] | undefined {
   const only = texts(options, 'only');
   return only.length === 0 ? undefined : only;
 }
 
 const formatOf = ({ options }: CommandContext) => (text(options, 'format') ?? 'text') as Format;
 
-const result = (report: ConformanceReport): CommandResult => ({
+const result = (report: SuiteReport): CommandResult => ({
   document: { ...report },
   text: summary(report),
   exit: EXITS[report.verdict],
+  ...(report.ended?.includes('did not come back') ? { leaves: true } : {}),
 });
 
-async function runChecks(
-  context: CommandContext,
-  patienceMs: number | undefined,
-): Promise<ConformanceReport> {
+async function runChecks(context: CommandContext, patienceMs: number | undefined): Promise<SuiteReport> {
   const { options } = context;
   const found = await findDevice(context);
   await refuseUnlessErasable(context, found);
@@ -77,7 +84,7 @@ async function runChecks(
         signal: context.signal,
         ...(only === undefined ? {} : { only }),
         ...(patienceMs === undefined ? {} : { patienceMs }),
-        ...progress(context),
+        ...progress(context, 'conformance'),
       }),
     );
   } finally {
@@ -87,10 +94,10 @@ async function runChecks(
 }
 
 /** A line on a terminal that says what is being tried; a failure is told at once. */
-function progress({ messages }: CommandContext) {
+export function progress({ messages }: CommandContext, suite: SuiteReport['suite']) {
   return {
     onStart: ({ id }: { readonly id: string }, done: number, all: number) =>
-      messages.line(`${messages.mark}conformance ${done + 1}/${all}  ${id}`),
+      messages.line(`${messages.mark}${suite} ${done + 1}/${all}  ${id}`),
     onCheck: ({ id, outcome, mismatches }: CheckResult) => {
       if (outcome !== 'fail' || !messages.showsProgress) return;
       const [first] = mismatches;
@@ -103,12 +110,12 @@ function progress({ messages }: CommandContext) {
 
 type Format = 'text' | 'tap' | 'ktap' | 'junit' | 'json';
 
-const FORMATS: Readonly<Record<Format, (report: ConformanceReport) => string>> = {
+const FORMATS: Readonly<Record<Format, (report: SuiteReport) => string>> = {
   text: (report) => textLines(summary(report)),
   tap,
   ktap,
   junit,
-  json: (report) => json({ schema: 'vfio-migrate/cli/conformance/1', ...report }),
+  json: (report) => json({ schema: `vfio-migrate/cli/${report.suite}/1`, ...report }),
 };
 
 function refuseTwoFormats({ options }: CommandContext): void {
@@ -119,7 +126,7 @@ function refuseTwoFormats({ options }: CommandContext): void {
   });
 }
 
-function seconds(value: unknown): number | undefined {
+export function seconds(value: unknown): number | undefined {
   if (value === undefined) return undefined;
   const number = Number(value);
   if (number > 0 && number <= 86_400) return number * 1000;
@@ -128,7 +135,7 @@ function seconds(value: unknown): number | undefined {
   });
 }
 
-async function kernelLogOf({ options }: CommandContext, host: Host): Promise<KernelLog> {
+export async function kernelLogOf({ options }: CommandContext, host: Host): Promise<KernelLog> {
   if (host.mock !== undefined) return noKernelLog('mock');
   return options.kmsg === false ? noKernelLog('off') : await readKernelLog(host);
 }
@@ -165,7 +172,7 @@ function checkLines({ id, title, rule, outcome, reason, mismatches, kernelLog }:
 }
 
 /** What was not as it should be, what was not tried and why, and the verdict last. */
-function summary(report: ConformanceReport): string[] {
+function summary(report: SuiteReport): string[] {
   const { device, driver, kernel, flags, checks, counts, verdict, ended, destructive, kernelLog, ns } =
     report;
   const skips = new Map<string, number>();
