@@ -476,6 +476,75 @@ export const COMMANDS: readonly CommandSpec[] = [
     load: () => import('./commands/conformance.ts'),
   },
   {
+    name: 'smoke',
+    summary: 'test whole saves and loads of a device, over and over',
+    description: [
+      'Saves and loads an idle device in every way that a host does, and looks whether it is the same afterwards: with pre-copy and without, again and again, cancelled in each phase, from files that are not whole, after its process was killed; with a second device (dst) from one into the other and back, and both at once. It destroys the state of the devices, which --erase-state must name in full, and leaves them reset.',
+      'A device that was just reset has hardly any state. --setup CMD gives it work, and --check CMD shows after each load that it does it; both are run by /bin/sh -c with the device as descriptor 3, then iommufd, container and group as they are open ({fd}, {iommufd}, {container}, {group} in the command are their numbers), and end with 0 when all is well. Without them the verdict is at most "pass (idle device)".',
+      'With --destructive damaged bytes reach the driver, and what stops some drivers until a reset is asked; a pass is then: no complaint of the kernel, a reset recovers, the next load works. The kernel log and the taint mask are read around each check. docs/smoke.md lists the checks, and what a profile and a corpus are.',
+      'Exit code 0 when nothing failed, 10 when a check failed, 11 when the run ended early. What was skipped is listed with the reason; it has not passed.',
+    ],
+    args: [DEV, { usage: '[dst]', description: 'a second device of the same kind' }],
+    options: [
+      {
+        flags: '--erase-state <addr>',
+        description: 'the device again, in full, and once more for dst: their states are destroyed',
+        required: true,
+        repeats: true,
+      },
+      { flags: '--setup <cmd>', description: 'shell command that gives the device work before a save' },
+      { flags: '--check <cmd>', description: 'shell command that finds after a load whether it does it' },
+      { flags: '--repeat <n>', description: 'rounds of what is repeated; default: 10' },
+      { flags: '--destructive', description: 'also damaged bytes, and what stops some drivers' },
+      { flags: '--profile <file>', description: 'limits for times, rates and sizes (JSON)' },
+      { flags: '--corpus <dir>', description: 'also load the state files there that its driver has saved' },
+      { flags: '--record', description: 'add the outcomes and a state of this device to the corpus' },
+      {
+        flags: '--firmware <text>',
+        description: 'what the corpus says of the firmware, which no driver tells',
+      },
+      {
+        flags: '--only <id>',
+        description: 'only this check, or those that begin so (trip.*)',
+        repeats: true,
+      },
+      {
+        flags: '--format <name>',
+        description: 'form of the report; default: text',
+        choices: ['text', 'tap', 'ktap', 'junit', 'json'],
+      },
+      {
+        flags: '-o, --output <file>',
+        description: 'file for the report; the summary goes to standard output',
+      },
+      FORCE,
+      { flags: '--workdir <dir>', description: 'where states are kept meanwhile; default: $TMPDIR' },
+      { flags: '--no-kmsg', description: 'go on although the kernel log cannot be read' },
+      {
+        flags: '--shared-pf-ok',
+        description: 'although other functions of its physical function are in use',
+      },
+      {
+        flags: '--timeout <s>',
+        description: 'how long one save, load, reset or command may take; default: 600',
+      },
+      ...OPENING,
+    ],
+    examples: [
+      {
+        command: 'vfio-migrate smoke 0000:65:00.2 --erase-state 0000:65:00.2',
+        says: 'an idle device',
+      },
+      {
+        command:
+          "vfio-migrate smoke 0000:65:00.2 0000:65:00.3 --erase-state 0000:65:00.2 \\\n      --erase-state 0000:65:00.3 --setup 'nic-load {fd}' --check 'nic-check {fd}' \\\n      --profile cx7.json --format junit -o smoke.xml",
+        says: 'from one function into another, with work, for a build server',
+      },
+    ],
+    answers: true,
+    load: () => import('./commands/smoke.ts'),
+  },
+  {
     name: 'describe',
     summary: 'describe devices and creatable types for check and find',
     description: [

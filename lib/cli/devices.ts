@@ -136,7 +136,7 @@ export function openingMeans({ facts: { address, resetsOnOpen } }: Found): strin
   ];
 }
 
-function openOptions({ options }: CommandContext): OpenOptions {
+export function openOptions({ options }: CommandContext): OpenOptions {
   const via = text(options, 'via');
   const token = text(options, 'vfToken');
   return { ...(via === undefined ? {} : { via: via as Via }), ...(token === undefined ? {} : { token }) };

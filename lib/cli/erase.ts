@@ -5,7 +5,7 @@ import { facts, parseAddress } from '../device/index.ts';
 import type { DeviceFacts, Host } from '../device/types.ts';
 import { VfioMigrateError } from '../protocol/errors.ts';
 import { refusePfInUse } from '../session/session.ts';
-import { type CommandContext, flag, text } from './context.ts';
+import { type CommandContext, flag, text, texts } from './context.ts';
 import type { Found } from './devices.ts';
 
 /**
@@ -14,7 +14,8 @@ import type { Found } from './devices.ts';
  */
 export async function refuseUnlessErasable(context: CommandContext, { host, facts: device, adopted }: Found) {
   const { address, name } = device;
-  const named = text(context.options, 'eraseState');
+  const one = text(context.options, 'eraseState');
+  const named = one === undefined ? texts(context.options, 'eraseState') : [one];
   if (adopted !== undefined) {
     throw new VfioMigrateError(
       'not-confirmed',
@@ -25,10 +26,10 @@ export async function refuseUnlessErasable(context: CommandContext, { host, fact
       },
     );
   }
-  if (named !== address && named !== name) {
+  if (!named.includes(address) && !named.includes(name)) {
     throw new VfioMigrateError(
       'not-confirmed',
-      `the state of ${address} is destroyed by this, and --erase-state names ${named}`,
+      `the state of ${address} is destroyed by this, and --erase-state names ${named.join(', ')}`,
       {
         device: address,
         remedy: `If it may be destroyed: --erase-state ${name}`,

@@ -72,14 +72,18 @@ export interface Consumer {
  * Starts a command that inherits standard input, output and error, and the device: its fd is 3, then follow those of the
  * iommufd, container and group that are open. `{fd}`, `{iommufd}`, `{container}` and `{group}` in its arguments are
  * replaced by their numbers. The device here stays open; whoever called closes it. Throws `hand-over-failed`; `usage`
- * for a placeholder of a descriptor that this device has not got.
+ * for a placeholder of a descriptor that this device has not got. `standard`: its first three descriptors instead of ours.
  */
-export async function startConsumer(device: OpenDevice, command: readonly string[]): Promise<Consumer> {
+export async function startConsumer(
+  device: OpenDevice,
+  command: readonly string[],
+  standard: readonly (number | 'ignore')[] = [0, 1, 2],
+): Promise<Consumer> {
   const { address } = device.facts;
   const open = await device.descriptors();
   const passed = ORDER.filter((name) => open[name] !== null);
   const [program = '', ...args] = command.map((word) => fillIn(word, passed, address));
-  const child = spawn(program, args, { stdio: [0, 1, 2, ...passed.map((name) => open[name] as number)] });
+  const child = spawn(program, args, { stdio: [...standard, ...passed.map((name) => open[name] as number)] });
   const ended = endOf(child);
   await new Promise<void>((resolve, reject) => {
     child.once('spawn', resolve);
