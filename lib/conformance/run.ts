@@ -1,4 +1,5 @@
 /** Runs the checks on a device, one after the other, each on a device that was just reset. */
+import { constants } from 'node:fs';
 import type { OpenDevice } from '../device/types.ts';
 import { CHECKS } from './checks.ts';
 import { knownDeviation, UNTRIED } from './deviations.ts';
@@ -13,6 +14,12 @@ import {
 } from './suite.ts';
 import { Trial, type TrialOptions } from './trial.ts';
 import type { Check, CheckResult, ConformanceReport, Known } from './types.ts';
+
+const { O_RDWR } = constants;
+/** Linux, all architectures with VFIO. Node has no name for it. */
+const O_CLOEXEC = 0o2000000;
+/** `_IO(';', 100 + 6)` (include/uapi/linux/vfio.h). */
+const GROUP_GET_DEVICE_FD = 0x3b6a;
 
 export interface ConformanceOptions extends SuiteOptions {
   /** How long one call may take. Default: 60 s. */
@@ -89,7 +96,9 @@ export async function trialOf(
   known: Known,
   options: Pick<ConformanceOptions, 'patienceMs' | 'maxState' | 'edge' | 'steps'>,
 ): Promise<TrialOptions> {
-  const { device: fd } = await device.descriptors();
+  const { device: fd, group } = await device.descriptors();
+  const { cdev, name } = device.facts;
+  const text = (value: string) => Buffer.from(`${value}\0`);
   return {
     calls: device.host.kernel.createCalls(),
     fd: fd as number,
@@ -98,6 +107,10 @@ export async function trialOf(
     maxState: options.maxState ?? 1 << 30,
     edge: options.edge ?? 1 << 16,
     resetDevice: () => device.reset(),
+    another:
+      device.via === 'cdev'
+        ? { name: 'openat', args: { memory: text(cdev as string), number: O_RDWR | O_CLOEXEC } }
+        : { name: 'ioctl', args: { fd: group as number, number: GROUP_GET_DEVICE_FD, memory: text(name) } },
     steps: options.steps ?? null,
   };
 }

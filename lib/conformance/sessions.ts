@@ -96,6 +96,18 @@ export const sessionChecks: readonly Check[] = [
     run: (trial) => kindOf(trial, 'RESUMING', 1),
   },
   {
+    id: 'fd.device-close',
+    title: 'one more descriptor of the device is closed without an error, and the device stays open',
+    rule: 'close(2); drivers/vfio/vfio_main.c, vfio_device_fops: there is no flush, so that no error can come of it',
+    async run(trial) {
+      const fd = await trial.another();
+      if (fd === 'EACCES') trial.skip('one more descriptor wants the token of the PF');
+      trial.must('one more descriptor', typeof fd === 'string' ? fd : 'a descriptor', 'a descriptor');
+      await trial.close(fd as number, 'a device fd');
+      trial.expect('the state afterwards', await trial.getState(), 'RUNNING');
+    },
+  },
+  {
     id: 'fd.direction',
     title: 'the wrong direction is EBADF',
     rule: STREAM,

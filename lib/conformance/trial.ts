@@ -68,6 +68,8 @@ export interface TrialOptions {
   /** How much of each end of a state is moved in small pieces. */
   readonly edge: number;
   readonly resetDevice: () => Promise<void>;
+  /** The call that gives one more descriptor of the open device: its node, or GROUP_GET_DEVICE_FD. */
+  readonly another: { readonly name: 'openat' | 'ioctl'; readonly args: CallArgs };
   /** Steps between states that the driver has made since `clear`, where they can be seen. */
   readonly steps: { clear(): void; read(): readonly string[] } | null;
 }
@@ -173,6 +175,15 @@ export class Trial extends Findings {
     };
   }
 
+  /** One more descriptor of the device, or the errno's name. */
+  async another(): Promise<number | string> {
+    const { name, args } = this.options.another;
+    const result = await this.call(name, args);
+    if (result < 0) return answerOf(result);
+    this.#open.add(result);
+    return result;
+  }
+
   /** Enters a state, which must be answered with 0 and be there; gives its data fd, or null. */
   async enter(state: Named): Promise<number | null> {
     const { answer, fd } = await this.setState(state);
@@ -230,10 +241,10 @@ export class Trial extends Findings {
     this.must('the state after VFIO_DEVICE_RESET', await this.getState(), 'RUNNING');
   }
 
-  async close(fd: number): Promise<void> {
+  async close(fd: number, what = 'the data fd'): Promise<void> {
     this.#open.delete(fd);
     // Linux has closed it also when it says EINTR.
-    this.expect('close of the data fd', answerOf(await this.call('close', { fd })), 'ok', 'EINTR');
+    this.expect(`close of ${what}`, answerOf(await this.call('close', { fd })), 'ok', 'EINTR');
   }
 
   /** Closes what the check has left open, newest first. */

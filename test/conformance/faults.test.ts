@@ -13,9 +13,6 @@ const SMALL = {
   dirty_logging: true,
 };
 
-/** The device is closed after the last check, and the library passes no errno of that on. */
-const UNNOTICED = new Set(['close-eio']);
-
 /** A call that hangs is given up; it keeps its descriptors. */
 const HANGS = /-hang$/;
 
@@ -58,7 +55,7 @@ describe('named faults', () => {
 
   it.each(
     faultCatalogue()
-      .filter(({ name, legal }) => !legal && !UNNOTICED.has(name))
+      .filter(({ legal }) => !legal)
       .map(({ name }) => name),
   )('%s is noticed', async (name) => {
     const via = viaOf(name);
