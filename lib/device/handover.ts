@@ -68,22 +68,32 @@ export interface Consumer {
   kill(signal: NodeJS.Signals): void;
 }
 
+export interface ConsumerOptions {
+  /** Its first three descriptors. Default: ours. */
+  readonly standard?: readonly (number | 'ignore')[];
+  /** In a process group of its own, which `kill` ends as a whole. The terminal's Ctrl-C does not reach it. */
+  readonly group?: boolean;
+}
+
 /**
  * Starts a command that inherits standard input, output and error, and the device: its fd is 3, then follow those of the
  * iommufd, container and group that are open. `{fd}`, `{iommufd}`, `{container}` and `{group}` in its arguments are
  * replaced by their numbers. The device here stays open; whoever called closes it. Throws `hand-over-failed`; `usage`
- * for a placeholder of a descriptor that this device has not got. `standard`: its first three descriptors instead of ours.
+ * for a placeholder of a descriptor that this device has not got.
  */
 export async function startConsumer(
   device: OpenDevice,
   command: readonly string[],
-  standard: readonly (number | 'ignore')[] = [0, 1, 2],
+  { standard = [0, 1, 2], group = false }: ConsumerOptions = {},
 ): Promise<Consumer> {
   const { address } = device.facts;
   const open = await device.descriptors();
   const passed = ORDER.filter((name) => open[name] !== null);
   const [program = '', ...args] = command.map((word) => fillIn(word, passed, address));
-  const child = spawn(program, args, { stdio: [...standard, ...passed.map((name) => open[name] as number)] });
+  const child = spawn(program, args, {
+    stdio: [...standard, ...passed.map((name) => open[name] as number)],
+    detached: group,
+  });
   const ended = endOf(child);
   await new Promise<void>((resolve, reject) => {
     child.once('spawn', resolve);
@@ -91,7 +101,9 @@ export async function startConsumer(
       reject(failed(address, `${program} cannot be started: ${error.message}`, 'Try it by itself.', error)),
     );
   });
-  return { pid: child.pid as number, ended, kill: (signal) => void child.kill(signal) };
+  const pid = child.pid as number;
+  const kill = (signal: NodeJS.Signals) => void (group ? process.kill(-pid, signal) : child.kill(signal));
+  return { pid, ended, kill };
 }
 
 function fillIn(word: string, passed: readonly (keyof Descriptors)[], address: string): string {

@@ -24,7 +24,7 @@ export interface BenchOptions {
   /** For state files. */
   readonly directory: string;
   readonly repeat: number;
-  /** How long a save, a load, a reset or a command may take. */
+  /** How long a save, a load or a reset may take. */
   readonly patienceMs: number;
   readonly setup: Program | null;
   readonly check: Program | null;
@@ -192,7 +192,7 @@ export class Bench extends Findings {
     const { device } = this;
     const { setup } = this.options;
     if (setup === null) return device;
-    const code = await this.attempt('--setup', () => setup(device));
+    const code = await this.#told('--setup', setup, device);
     this.must('--setup', exitText(code), exitText(0));
     return device;
   }
@@ -202,16 +202,33 @@ export class Bench extends Findings {
     const { check } = this.options;
     if ((await this.stateOf(device)) !== 'RUNNING') await this.enter(device, State.RUNNING);
     if (check === null) return;
-    const code = await this.attempt('--check', () => check(device));
+    const code = await this.#told('--check', check, device);
     this.expect(`--check after ${after}`, exitText(code), exitText(0));
   }
 
-  async save(device: OpenDevice, { precopy = false, options = {} } = {}): Promise<Saved> {
+  /** Exit code of the caller's check, which is there. */
+  async checked(device: OpenDevice): Promise<number> {
+    return await this.#told('--check', this.options.check as Program, device);
+  }
+
+  /** Whoever gave the command ends it in time. */
+  async #told(what: string, program: Program, device: OpenDevice): Promise<number> {
+    let code: number;
+    try {
+      code = await program(device);
+    } catch (error) {
+      this.must(what, wordsOf(error), 'done');
+      throw error;
+    }
+    // It was told to end.
+    if (this.options.signal?.aborted) throw new Stopped();
+    return code;
+  }
+
+  async save(device: OpenDevice, { precopy = false } = {}): Promise<Saved> {
     const path = this.file();
     const { address } = device.facts;
-    const report = await this.attempt(`a save of ${address}`, () =>
-      this.saveTo(device, path, { precopy, ...options }),
-    );
+    const report = await this.attempt(`a save of ${address}`, () => this.saveTo(device, path, { precopy }));
     const { digests } = await inspect(path);
     const sha256 = digests?.[0]?.sha256 ?? null;
     this.must('the digest of a save', sha256 === null ? 'missing' : 'there', 'there');

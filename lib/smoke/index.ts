@@ -2,5 +2,5 @@
 export { SMOKE_CHECKS } from './checks.ts';
 export { SMOKE_DEVIATIONS } from './deviations.ts';
 export { type Profile, parseProfile } from './profile.ts';
-export { type SmokeOptions, smoke, smokeChecksNamed } from './run.ts';
+export { SMOKE_PATIENCE_MS, type SmokeOptions, smoke, smokeChecksNamed } from './run.ts';
 export type * from './types.ts';

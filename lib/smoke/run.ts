@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { knownDeviation } from '../conformance/deviations.ts';
+import { Hung, Stopped } from '../conformance/findings.ts';
 import { ask } from '../conformance/run.ts';
 import {
   checksNamed,
@@ -27,7 +28,7 @@ export interface SmokeOptions extends SuiteOptions {
   readonly open?: (facts: DeviceFacts) => Promise<OpenDevice>;
   /** How often what is repeated is repeated. Default: 10. */
   readonly repeat?: number;
-  /** How long a save, a load, a reset, or a command may take. Default: 600 s. */
+  /** How long a save, a load, or a reset may take. Default: 600 s. */
   readonly patienceMs?: number;
   readonly setup?: Program;
   readonly check?: Program;
@@ -40,7 +41,7 @@ export interface SmokeOptions extends SuiteOptions {
 }
 
 const REPEAT = 10;
-const PATIENCE_MS = 600_000;
+export const SMOKE_PATIENCE_MS = 600_000;
 
 /** The checks with these ids; `*` at an id's end stands for anything. */
 export const smokeChecksNamed = (
@@ -69,14 +70,14 @@ export async function smoke(host: Host, device: DeviceFacts, options: SmokeOptio
     open,
     directory,
     repeat: options.repeat ?? REPEAT,
-    patienceMs: options.patienceMs ?? PATIENCE_MS,
+    patienceMs: options.patienceMs ?? SMOKE_PATIENCE_MS,
     setup: options.setup ?? null,
     check: options.check ?? null,
     victim: host.mock === undefined ? { via, token: options.token ?? null } : null,
     signal: options.signal,
   };
   try {
-    const { results, ended } = await runChecks<SmokeKnown, SmokeCheck, Bench>(
+    const { results, ended: early } = await runChecks<SmokeKnown, SmokeCheck, Bench>(
       checks,
       {
         known,
@@ -88,6 +89,7 @@ export async function smoke(host: Host, device: DeviceFacts, options: SmokeOptio
       },
       options,
     );
+    const ended = early ?? (await leftReset(bench));
     await corpus?.finish();
     if (options.signal?.aborted) throw interrupted(device.address, String(options.signal.reason), ended);
     const counts = countOf(results);
@@ -105,7 +107,10 @@ export async function smoke(host: Host, device: DeviceFacts, options: SmokeOptio
       kernelLog: options.kernelLog.kind,
       ...programmed,
       repeat: bench.repeat,
-      verdict: atMost(verdictOf(counts), programmed.setup && programmed.check),
+      verdict: atMost(
+        ended === null ? verdictOf(counts) : endedEarly(verdictOf(counts)),
+        programmed.setup && programmed.check,
+      ),
       ended,
       counts,
       checks: results,
@@ -113,6 +118,24 @@ export async function smoke(host: Host, device: DeviceFacts, options: SmokeOptio
     };
   } finally {
     await rm(directory, { recursive: true, force: true });
+  }
+}
+
+const endedEarly = (verdict: Verdict): Verdict => (verdict === 'fail' ? 'fail' : 'incomplete');
+
+/** The last check is followed by a reset too. Why it was not possible, or null. */
+async function leftReset(options: BenchOptions): Promise<string | null> {
+  // A signal has come, or has not: the reset is due.
+  const bench = new Bench({ ...options, signal: undefined });
+  try {
+    await bench.begin();
+    return null;
+  } catch (error) {
+    if (!(error instanceof Stopped || error instanceof Hung)) throw error;
+    const [first] = bench.mismatches;
+    return `the device could not be reset at the end: ${first === undefined ? error.message : `${first.what}: ${first.found}`}`;
+  } finally {
+    await bench.end();
   }
 }
 

@@ -30,11 +30,10 @@ export const tripChecks: readonly SmokeCheck[] = [
     rule: COMMANDS,
     without: noCommands,
     async run(bench) {
-      const { check } = bench.options;
       // Programmed before, so that what a reset leaves would be seen.
       const device = await bench.programmed();
       await bench.reset(device);
-      const code = await bench.attempt('--check', async () => (await check?.(device)) ?? 0);
+      const code = await bench.checked(device);
       bench.expect(
         '--check after a reset',
         code === 0 ? exitText(0) : 'another exit code',
@@ -114,7 +113,7 @@ export const tripChecks: readonly SmokeCheck[] = [
       const { target } = bench;
       const device = await bench.programmed();
       const state = await bench.standing(device);
-      await bench.carried({ ...(await bench.carried(state, target)) }, device);
+      await bench.carried(await bench.carried(state, target), device);
       await bench.works(device, 'a load from another device');
     },
   },

@@ -13,6 +13,7 @@ import { live } from './live.mjs';
 import { owners } from './owners.mjs';
 import { refuse } from './refuse.mjs';
 import { access, devices, show } from './show.mjs';
+import { smoke } from './smoke.mjs';
 import { transcripts } from './transcript.mjs';
 import { transfer } from './transfer.mjs';
 
@@ -30,6 +31,7 @@ const PARTS = Object.entries({
   group,
   live,
   conformance,
+  smoke,
   transcript: transcripts,
 });
 const only = process.argv[2] ?? '';

@@ -9,6 +9,7 @@ import {
   type Profile,
   type Program,
   parseProfile,
+  SMOKE_PATIENCE_MS,
   type SmokeReport,
   smoke,
   smokeChecksNamed,
@@ -54,7 +55,7 @@ async function runChecks(
   const found = await findDevices(context, names);
   for (const one of found) await refuseUnlessErasable(context, one);
   const [{ host, facts }, target] = found as [(typeof found)[0], (typeof found)[0]?];
-  const programs = programsOf(context, host);
+  const programs = programsOf(context, host, more.patienceMs ?? SMOKE_PATIENCE_MS);
   const kernelLog = await kernelLogOf(context, host);
   const only = onlyOf(context);
   const directory = text(options, 'workdir');
@@ -84,8 +85,9 @@ async function runChecks(
 
 /** What the commands are run by. Descriptors of a mock kernel cannot be inherited. */
 function programsOf(
-  { options }: CommandContext,
+  { options, signal }: CommandContext,
   host: Host,
+  patienceMs: number,
 ): { readonly setup?: Program; readonly check?: Program } {
   const setup = text(options, 'setup');
   const check = text(options, 'check');
@@ -93,18 +95,32 @@ function programsOf(
   refuseMock(host);
   findProgram(SHELL);
   return {
-    ...(setup === undefined ? {} : { setup: programOf(setup) }),
-    ...(check === undefined ? {} : { check: programOf(check) }),
+    ...(setup === undefined ? {} : { setup: programOf(setup, patienceMs, signal) }),
+    ...(check === undefined ? {} : { check: programOf(check, patienceMs, signal) }),
   };
 }
 
 const SHELL = '/bin/sh';
 
-/** Its output goes where messages go: standard output has the report. */
+/**
+ * Its output goes where messages go: standard output has the report. One that takes too long is ended, and has failed then;
+ * one that is under way when a signal comes is told.
+ */
 const programOf =
-  (command: string): Program =>
-  async (device) =>
-    await (await startConsumer(device, [SHELL, '-c', command], ['ignore', 2, 2])).ended;
+  (command: string, patienceMs: number, signal: AbortSignal): Program =>
+  async (device) => {
+    const options = { standard: ['ignore', 2, 2], group: true } as const;
+    const consumer = await startConsumer(device, [SHELL, '-c', command], options);
+    const late = setTimeout(() => consumer.kill('SIGKILL'), patienceMs);
+    const told = () => consumer.kill('SIGTERM');
+    signal.addEventListener('abort', told, { once: true });
+    try {
+      return await consumer.ended;
+    } finally {
+      clearTimeout(late);
+      signal.removeEventListener('abort', told);
+    }
+  };
 
 function corpusOptions({ options }: CommandContext): CorpusOptions | undefined {
   const directory = text(options, 'corpus');
