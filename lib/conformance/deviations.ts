@@ -57,6 +57,13 @@ export const DEVIATIONS: readonly Deviation[] = [
     reason: 'the end of its block is padding, and it does not miss that',
   },
   {
+    drivers: [QAT],
+    check: 'data.load-empty',
+    found: /^accepted$/,
+    reason:
+      'saves and loads share one buffer, which nothing clears: what is not written is what the last save has left there',
+  },
+  {
     drivers: [MLX5, VIRTIO],
     check: 'data.load-long',
     found: /^accepted$/,

@@ -9,8 +9,8 @@ import type { Bench } from './bench.ts';
 import { strand } from './strand.ts';
 import type { Order } from './victim.ts';
 
-/** Compiled: only a real kernel needs it. */
-const VICTIM = fileURLToPath(new URL('./victim.js', import.meta.url));
+/** Compiled, from here and from the bundled command line alike. Only a real kernel needs it. */
+const VICTIM = fileURLToPath(new URL('../smoke/victim.js', import.meta.url));
 /** Requests take so long at most where the kill is to meet one. */
 const SPREAD_MS = 40;
 
