@@ -1,5 +1,5 @@
 /** Sessions that end early, come again and again, or lose their process. */
-import { readdirSync } from 'node:fs';
+import { readdirSync, readlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { OpenDevice } from '../device/types.ts';
 import type { MockHost } from '../mock/types.ts';
@@ -130,15 +130,32 @@ async function bytesFile(path: string): Promise<string> {
   return `${path}.raw`;
 }
 
-/** Descriptors of this process, and of the mock kernel. */
-function descriptors({ options: { host } }: Bench): number {
-  const own = readdirSync('/proc/self/fd').length;
-  return 'openFds' in host ? own + (host as MockHost).openFds().length : own;
+/** What the runtime opens when it needs it, and keeps. */
+const RUNTIME = /^anon_inode:\[(eventpoll|eventfd|io_uring|timerfd|signalfd|pidfd)\]$|^anon_inode:inotify$/;
+
+/** Descriptors of devices, sessions and state files, of the kernel that is used. */
+function descriptors({ options: { host, directory } }: Bench): number {
+  if ('openFds' in host) return (host as MockHost).openFds().length;
+  return readdirSync('/proc/self/fd').filter((fd) => {
+    const target = linkOf(fd);
+    const device =
+      target.startsWith('anon_inode:') || target.startsWith('/dev/vfio') || target === '/dev/iommu';
+    return (device && !RUNTIME.test(target)) || target.startsWith(directory);
+  }).length;
+}
+
+function linkOf(fd: string): string {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`);
+  } catch {
+    // Closed meanwhile: the one by which the directory was read.
+    return '';
+  }
 }
 
 const PATIENCE_MS = 10_000;
 
-/** Descriptors that are gone soon do not count: a child's pipes close when the loop comes round. */
+/** Descriptors that are gone soon do not count: some are closed by another thread. */
 async function settledAt(bench: Bench, wanted: number): Promise<number> {
   for (const until = Date.now() + PATIENCE_MS; ; await sleep(20)) {
     const now = descriptors(bench);

@@ -2,11 +2,11 @@
 import { expect } from 'vitest';
 import { noKernelLog } from '../../lib/conformance/index.ts';
 import * as lib from '../../lib/index.ts';
-import { type MockOptions, mockHost } from '../../lib/mock/index.ts';
+import { type MockHost, type MockOptions, mockHost } from '../../lib/mock/index.ts';
 import { type SmokeOptions, type SmokeReport, smoke } from '../../lib/smoke/index.ts';
 
 /** Few rounds: what they are made of is the same. */
-const QUICK = { destructive: true, repeat: 2, patienceMs: 20_000 } as const;
+const QUICK = { destructive: true, repeat: 2, patienceMs: 120_000 } as const;
 
 export type RunOptions = Omit<Partial<SmokeOptions>, 'target' | 'open'> &
   Pick<MockOptions, 'overrides'> & {
@@ -14,7 +14,7 @@ export type RunOptions = Omit<Partial<SmokeOptions>, 'target' | 'open'> &
     /** A call that hangs keeps its descriptors. */
     readonly leaks?: boolean;
     /** Called whenever a device was opened. */
-    readonly opened?: () => void;
+    readonly opened?: (host: MockHost) => Promise<void>;
   };
 
 export async function run(
@@ -33,7 +33,7 @@ export async function run(
         ? {}
         : {
             open: async (device: lib.DeviceFacts) => {
-              opened();
+              await opened(host);
               return await lib.openDevice(host, device);
             },
           }),
