@@ -226,6 +226,8 @@ class Load {
         await peer?.ready(feed.current.device.facts.address, recorded(this.#options));
         await feed.run(group.signal, this.#progress(), new Answers(feed.reader, this.#options));
       });
+      // The last transfer may have ended before it could be cancelled. With a peer the source may have given up by now.
+      if (peer === undefined) group.throwIfEnded();
       // The driver's own check, where it has one, is in this request.
       await group.together(targets, (target) => target.enter(State.STOP, verdict));
     } catch (error) {
