@@ -1,14 +1,14 @@
 #!/usr/bin/env node
 // A command once for the driver as it is, and once for each mutant of it (scripts/lab --mutant). It reports TAP lines.
 //
-//   LAB_MUTANTS='NAME…' node mutants.mjs [COMMAND…]
+//   LAB_MUTANTS='NAME…' [LAB_NOTICED=FILE] node mutants.mjs [COMMAND…]
 //
-// The driver as it is must pass, and at least one named check must fail on a mutant. A command that hangs or ends
-// without a check has noticed nothing.
+// The driver as it is must pass, and at least one named check must fail on a mutant; with a table (JSON: names of checks by
+// mutant) each of those that it names. A command that hangs or ends without a check has noticed nothing.
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 
 const DEVICES = {
   LAB_A: ['mtty-2', 'aaaaaaaa-0000-4000-8000-000000000001'],
@@ -81,16 +81,22 @@ report(
 );
 
 const names = process.env.LAB_MUTANTS.split(' ');
+const { LAB_NOTICED } = process.env;
+const table = LAB_NOTICED === undefined ? null : JSON.parse(readFileSync(LAB_NOTICED, 'utf8'));
 for (const name of names) {
   swap(`/lab/mutants/${name}.ko`, name.replaceAll('-', '_'));
   const { failed, passed, ended, output } = ask(name);
   const named = failed.filter((check) => check.trim() !== '');
-  const [first] = named;
-  report(
-    named.length > 0,
-    `mutant ${name}: ${first === undefined ? `no check of ${passed.length} noticed, ended with ${ended}` : `${named.length} of ${failed.length + passed.length} checks noticed`}`,
-    output,
-  );
+  const missed = (table?.[name] ?? []).filter((id) => !named.includes(id));
+  const unlisted = table !== null && table[name] === undefined;
+  const said = [
+    named.length === 0
+      ? `no check of ${passed.length} noticed, ended with ${ended}`
+      : `${named.length} of ${failed.length + passed.length} checks noticed`,
+    ...(missed.length === 0 ? [] : [`not noticed by ${missed.join(', ')}`]),
+    ...(unlisted ? [`${LAB_NOTICED} does not name it`] : []),
+  ];
+  report(named.length > 0 && missed.length === 0 && !unlisted, `mutant ${name}: ${said.join('; ')}`, output);
   for (const check of named) console.log(`  # ${check}`);
 }
 console.log(`1..${names.length + 1}`);
