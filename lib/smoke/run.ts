@@ -36,6 +36,8 @@ export interface SmokeOptions extends SuiteOptions {
   readonly corpus?: CorpusOptions;
   /** Directory for state files, which are removed. Default: that of temporary files. */
   readonly directory?: string;
+  /** Hears of the directory that is made there: whoever leaves at once removes it. */
+  readonly onDirectory?: (path: string) => void;
   /** UUID of the VF token, for the processes that are killed. */
   readonly token?: string;
 }
@@ -61,6 +63,7 @@ export async function smoke(host: Host, device: DeviceFacts, options: SmokeOptio
   const checks = smokeChecksNamed(options.only, [...SMOKE_CHECKS, ...(corpus?.checks ?? [])]);
   const { known, via } = await first(host, device, options, open);
   const directory = await mkdtemp(join(options.directory ?? tmpdir(), 'vfio-migrate-smoke-'));
+  options.onDirectory?.(directory);
   const { target } = options;
   const bench: BenchOptions = {
     host,

@@ -1,4 +1,5 @@
 /** `vfio-migrate smoke DEV [DST]` */
+import { rmSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { findProgram, refuseMock, startConsumer } from '../../device/handover.ts';
 import { openDevice } from '../../device/open.ts';
@@ -67,6 +68,7 @@ async function runChecks(
       destructive: flag(options, 'destructive'),
       kernelLog,
       signal,
+      onDirectory: (path) => context.onLeave(() => rmSync(path, { recursive: true, force: true })),
       open: (device: DeviceFacts) => openDevice(host, device, opening),
       ...(target === undefined ? {} : { target: target.facts }),
       ...(only === undefined ? {} : { only }),
