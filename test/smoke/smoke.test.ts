@@ -187,6 +187,16 @@ describe('what goes wrong is found', () => {
     expect(idsOf(report, 'fail')).toContain(id);
   });
 
+  it.each(['read-short', 'write-short', 'read-eintr', 'getstate-eintr', 'setstate-eintr', 'reset-eagain'])(
+    '%s is legal: the suite copes',
+    { timeout: 300_000 },
+    async (fault) => {
+      const overrides = { ...SMALL, faults: [{ fault } as AnyFault] };
+      const report = await run('two-nics', NIC, { overrides, only: ['trip.*', 'cancel.*'], repeat: 1 });
+      expect(failures(report)).toEqual([]);
+    },
+  );
+
   it('a device that cannot be brought back ends the run, and what was not tried says so', async () => {
     const fault: AnyFault = { call: 'ioctl', request: 'VFIO_DEVICE_RESET', nth: 9, times: 0, errno: 'EIO' };
     const report = await run('two-nics', NIC, { overrides: { ...SMALL, faults: [fault] } });
