@@ -52,9 +52,9 @@ const PATIENCE_MS = 300_000;
 
 /**
  * Starts `vfio-migrate ARGS`. `done` gives exit code, signal and output. `stdin` and `stdout` are descriptors; without
- * them there is no input, and standard output is collected. `uid`: as that user.
+ * them there is no input, and standard output is collected. `uid`: as that user. `patienceMs`: for one that is known to take long.
  */
-export function start(args, { stdin = 'ignore', stdout = 'pipe', uid } = {}) {
+export function start(args, { stdin = 'ignore', stdout = 'pipe', uid, patienceMs = PATIENCE_MS } = {}) {
   const child = spawn(process.execPath, [MAIN, ...args], {
     stdio: [stdin, stdout, 'pipe'],
     ...(uid === undefined ? {} : { uid, gid: uid }),
@@ -62,7 +62,7 @@ export function start(args, { stdin = 'ignore', stdout = 'pipe', uid } = {}) {
   const text = { stdout: '', stderr: '' };
   for (const name of ['stdout', 'stderr'])
     child[name]?.setEncoding('utf8').on('data', (part) => (text[name] += part));
-  const hung = setTimeout(() => child.kill('SIGKILL'), PATIENCE_MS);
+  const hung = setTimeout(() => child.kill('SIGKILL'), patienceMs);
   const done = new Promise((resolve, reject) => {
     child.once('error', reject);
     child.once('close', (code, signal) => {

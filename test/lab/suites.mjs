@@ -35,7 +35,7 @@ const COMMANDS = [
 ];
 
 for (const args of COMMANDS) {
-  const outcome = await run(args);
+  const outcome = await run(args, { patienceMs: 800_000 });
   console.log(outcome.stdout);
   // 10: a check failed, and says so itself.
   if (outcome.code !== 10) ended(outcome, 0);
