@@ -205,6 +205,10 @@ export interface NativeDevice {
     readonly size: bigint;
     readonly offset: bigint;
   }>;
+  /** VFIO_DEVICE_GET_IRQ_INFO; `flags`: VFIO_IRQ_INFO_*. */
+  irqInfo(index: number): Promise<{ readonly flags: number; readonly count: number }>;
+  /** VFIO_DEVICE_SET_IRQS: the one interrupt of `index` signals the event that `event` has open; null: nothing. */
+  setIrqEvent(index: number, event: NativePeer | null): Promise<void>;
   /** pread at an absolute offset of the device fd; may be short. */
   pread(offset: bigint, length: number): Promise<Uint8Array>;
   /** pwrite at an absolute offset of the device fd; gives the bytes written. */
@@ -219,12 +223,14 @@ export interface NativeDevice {
   close(): Promise<void>;
 }
 
-/** Another process: its pidfd, or a socket on which it listens. One thread, which may wait for ever. */
+/** Another process: its pidfd, or a socket on which it listens; or an eventfd. One thread, which may wait for ever. */
 export interface NativePeer {
-  /** Duplicates a connected socket of this process. This or one of the next two, once; again is EALREADY. */
+  /** Duplicates a connected socket of this process. This or one of the next three, once; again is EALREADY. */
   adoptFd(fd: number): Promise<void>;
   /** pidfd_open. */
   openProcess(pid: number): Promise<void>;
+  /** An eventfd, for {@link NativeDevice.setIrqEvent}: readable when it was signalled; 8 bytes are read from it then. */
+  openEvent(): Promise<void>;
   /** A stream socket of AF_UNIX, connected to `path`. */
   connect(path: string): Promise<void>;
   /** Until there is something to read; for a process: until it has ended. */

@@ -313,6 +313,16 @@ export class VfioDevice implements OpenDevice {
     return info;
   }
 
+  async irqInfo(index: number): ReturnType<NativeDevice['irqInfo']> {
+    this.#mustBeOpen();
+    return this.#native.irqInfo(index);
+  }
+
+  async setIrqEvent(index: number, event: NativePeer | null): Promise<void> {
+    this.#mustBeOpen();
+    await this.#native.setIrqEvent(index, event);
+  }
+
   /** `length` bytes from `offset` of a region. RangeError outside of it. */
   async readRegion(index: number, offset: bigint, length: number): Promise<Uint8Array> {
     const start = await this.#inRegion(index, offset, length);

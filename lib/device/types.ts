@@ -147,6 +147,9 @@ export interface OpenDevice {
   regionInfo(
     index: number,
   ): Promise<{ readonly flags: number; readonly size: bigint; readonly offset: bigint }>;
+  irqInfo(index: number): Promise<{ readonly flags: number; readonly count: number }>;
+  /** The one interrupt of `index` signals this event; null: nothing. */
+  setIrqEvent(index: number, event: NativePeer | null): Promise<void>;
   readRegion(index: number, offset: bigint, length: number): Promise<Uint8Array>;
   writeRegion(index: number, offset: bigint, data: Uint8Array): Promise<void>;
   /**

@@ -308,6 +308,10 @@ class Host implements MockHost {
     this.control({ op: 'dma', device, iova, length });
   }
 
+  requestDevice(device: string): boolean {
+    return this.control<{ heard: boolean }>({ op: 'request-device', device }).heard;
+  }
+
   holdGroup(group: number, held: boolean): void {
     this.control({ op: 'hold-group', group, held });
   }

@@ -334,6 +334,11 @@ export interface MockHost extends Host {
   setState(device: string, state: string | number): void;
   /** Plays DMA: the device writes to memory. Seen where it is tracked. */
   dma(device: string, iova: bigint, length: bigint): void;
+  /**
+   * The device is to be unbound, and whoever has it is asked to let it go. False when that one has not set an eventfd to hear
+   * of it (`VFIO_PCI_REQ_IRQ_INDEX`), as mtty never lets one.
+   */
+  requestDevice(device: string): boolean;
   /** Plays another process that opens the group, or closes it. */
   holdGroup(group: number, held: boolean): void;
   /** Every write to an attribute, in order. */

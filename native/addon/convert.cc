@@ -230,6 +230,13 @@ Napi::Value ToJs(Napi::Env env, uapi::RegionInfo& value) {
   return object;
 }
 
+Napi::Value ToJs(Napi::Env env, uapi::IrqInfo& value) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("flags", Napi::Number::New(env, value.flags));
+  object.Set("count", Napi::Number::New(env, value.count));
+  return object;
+}
+
 Napi::Value ToError(Napi::Env env, const Failure& failure) {
   const Napi::Value bytes = failure.bytes ? Napi::BigInt::New(env, *failure.bytes) : env.Undefined();
   return EnvData::Of(env).error_factory.Call({

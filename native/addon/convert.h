@@ -58,6 +58,7 @@ Napi::Value ToJs(Napi::Env env, vfm_stat& value);
 Napi::Value ToJs(Napi::Env env, uapi::PrecopyInfo& value);
 Napi::Value ToJs(Napi::Env env, uapi::DeviceInfo& value);
 Napi::Value ToJs(Napi::Env env, uapi::RegionInfo& value);
+Napi::Value ToJs(Napi::Env env, uapi::IrqInfo& value);
 
 /* The Error of a failed request, made by the factory that lib/binding has set. */
 Napi::Value ToError(Napi::Env env, const Failure& failure);

@@ -324,6 +324,34 @@ Outcome<uapi::RegionInfo> Device::RegionInfo(uint32_t index) {
   return info;
 }
 
+Outcome<uapi::IrqInfo> Device::IrqInfo(uint32_t index) {
+  uapi::IrqInfo info = {};
+  info.argsz = sizeof(info);
+  info.index = index;
+  const std::string name = "VFIO_DEVICE_GET_IRQ_INFO";
+  Outcome<int> done = IoctlStruct(device_, uapi::kDeviceGetIrqInfo, info, name);
+  if (!done.ok()) return done.failure();
+  Outcome<Nothing> checked = CheckArgsz(info.argsz, sizeof(info), name);
+  if (!checked.ok()) return checked.failure();
+  return info;
+}
+
+Outcome<Nothing> Device::SetIrqEvent(uint32_t index, const Fd& event) {
+  struct {
+    uapi::IrqSet head;
+    int32_t event;
+  } set = {};
+  static_assert(sizeof(set) == sizeof(uapi::IrqSet) + sizeof(int32_t));
+  set.head.argsz = sizeof(set);
+  set.head.flags = uapi::kIrqSetDataEventfd | uapi::kIrqSetActionTrigger;
+  set.head.index = index;
+  set.head.count = 1;
+  set.event = event.get();
+  Outcome<int> done = IoctlStruct(device_, uapi::kDeviceSetIrqs, set, "VFIO_DEVICE_SET_IRQS");
+  if (!done.ok()) return done.failure();
+  return Nothing{};
+}
+
 Outcome<Block> Device::Pread(uint64_t offset, size_t length) {
   if (!device_.valid()) return Failure::Errno(EBADF, "pread");
   Outcome<Block> block = Memory(length);

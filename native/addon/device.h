@@ -145,6 +145,9 @@ class Device final : public Handle {
   Outcome<Block> LoggingReport(uint64_t iova, uint64_t length, uint64_t page_size);
   Outcome<uapi::DeviceInfo> Info();
   Outcome<uapi::RegionInfo> RegionInfo(uint32_t index);
+  Outcome<uapi::IrqInfo> IrqInfo(uint32_t index);
+  /* The one interrupt of `index` signals `event`; nothing, when that is not valid. */
+  Outcome<Nothing> SetIrqEvent(uint32_t index, const Fd& event);
   Outcome<Block> Pread(uint64_t offset, size_t length);
   Outcome<uint32_t> Pwrite(uint64_t offset, const Bytes& data);
   /* The result, or a negated errno. */

@@ -235,6 +235,16 @@ Napi::Value DeviceObject::RegionInfo(const Napi::CallbackInfo& info) {
   return Ask(info, *native(), [d = native(), i = Uint32Arg(info[0], "index")] { return d->RegionInfo(i); });
 }
 
+Napi::Value DeviceObject::IrqInfo(const Napi::CallbackInfo& info) {
+  return Ask(info, *native(), [d = native(), i = Uint32Arg(info[0], "index")] { return d->IrqInfo(i); });
+}
+
+Napi::Value DeviceObject::SetIrqEvent(const Napi::CallbackInfo& info) {
+  const uint32_t index = Uint32Arg(info[0], "index");
+  auto event = info[1].IsNull() ? std::make_shared<const Fd>() : PeerArg(info[1]);
+  return Ask(info, *native(), [d = native(), index, event] { return d->SetIrqEvent(index, *event); });
+}
+
 Napi::Value DeviceObject::Pread(const Napi::CallbackInfo& info) {
   const uint64_t offset = BigUintArg(info[0], "offset", kMaxOffset);
   const auto length = static_cast<size_t>(IntegerArg(info[1], "length", 0, kMaxRegionRead));
@@ -316,6 +326,8 @@ Napi::Function DeviceObject::Define(Napi::Env env) {
                       AsyncMethod<&D::LoggingReport>("loggingReport"),
                       AsyncMethod<&D::Info>("info"),
                       AsyncMethod<&D::RegionInfo>("regionInfo"),
+                      AsyncMethod<&D::IrqInfo>("irqInfo"),
+                      AsyncMethod<&D::SetIrqEvent>("setIrqEvent"),
                       AsyncMethod<&D::Pread>("pread"),
                       AsyncMethod<&D::Pwrite>("pwrite"),
                       AsyncMethod<&D::RawIoctl>("rawIoctl"),

@@ -83,6 +83,8 @@ class DeviceObject final : public Wrapped<DeviceObject, Device> {
   Napi::Value LoggingReport(const Napi::CallbackInfo& info);
   Napi::Value Info(const Napi::CallbackInfo& info);
   Napi::Value RegionInfo(const Napi::CallbackInfo& info);
+  Napi::Value IrqInfo(const Napi::CallbackInfo& info);
+  Napi::Value SetIrqEvent(const Napi::CallbackInfo& info);
   Napi::Value Pread(const Napi::CallbackInfo& info);
   Napi::Value Pwrite(const Napi::CallbackInfo& info);
   Napi::Value RawIoctl(const Napi::CallbackInfo& info);
@@ -100,6 +102,7 @@ class PeerObject final : public Wrapped<PeerObject, Peer> {
  private:
   Napi::Value AdoptFd(const Napi::CallbackInfo& info);
   Napi::Value OpenProcess(const Napi::CallbackInfo& info);
+  Napi::Value OpenEvent(const Napi::CallbackInfo& info);
   Napi::Value Connect(const Napi::CallbackInfo& info);
   Napi::Value WaitReadable(const Napi::CallbackInfo& info);
   Napi::Value Read(const Napi::CallbackInfo& info);

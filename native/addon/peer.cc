@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -32,6 +33,13 @@ Outcome<Nothing> Peer::OpenProcess(int32_t pid) {
   if (fd()->valid()) return Failure::Errno(EALREADY, "pidfd_open");
   return Take(Call([&] { return CallOptional(kernel_, &vfm_kernel::pidfd_open, pid, 0u); }), "pidfd_open",
               {});
+}
+
+Outcome<Nothing> Peer::OpenEvent() {
+  if (fd()->valid()) return Failure::Errno(EALREADY, "eventfd");
+  return Take(
+      Call([&] { return CallOptional(kernel_, &vfm_kernel::eventfd, 0u, EFD_CLOEXEC | EFD_NONBLOCK); }),
+      "eventfd", {});
 }
 
 Outcome<Nothing> Peer::Connect(const std::string& path) {

@@ -32,6 +32,8 @@ class Peer final : public Worker {
   /* One of these, once. */
   Outcome<Nothing> AdoptFd(int number);
   Outcome<Nothing> OpenProcess(int32_t pid);
+  /* An eventfd. */
+  Outcome<Nothing> OpenEvent();
   Outcome<Nothing> Connect(const std::string& path);
 
   /* Until there is something to read: for a pidfd, until the process has ended. */

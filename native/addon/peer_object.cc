@@ -26,6 +26,10 @@ Napi::Value PeerObject::OpenProcess(const Napi::CallbackInfo& info) {
   return Ask(info, *native(), [p = native(), pid] { return p->OpenProcess(pid); });
 }
 
+Napi::Value PeerObject::OpenEvent(const Napi::CallbackInfo& info) {
+  return Ask(info, *native(), [p = native()] { return p->OpenEvent(); });
+}
+
 Napi::Value PeerObject::Connect(const Napi::CallbackInfo& info) {
   return Ask(info, *native(), [p = native(), path = PathArg(info[0], "path")] { return p->Connect(path); });
 }
@@ -64,6 +68,7 @@ Napi::Function PeerObject::Define(Napi::Env env) {
                      {
                          AsyncMethod<&P::AdoptFd>("adoptFd"),
                          AsyncMethod<&P::OpenProcess>("openProcess"),
+                         AsyncMethod<&P::OpenEvent>("openEvent"),
                          AsyncMethod<&P::Connect>("connect"),
                          AsyncMethod<&P::WaitReadable>("waitReadable"),
                          AsyncMethod<&P::Read>("read"),

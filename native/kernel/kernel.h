@@ -86,6 +86,8 @@ struct vfm_kernel {
 
   /* A signal to the process of a pidfd, without a siginfo of its own. May be left out, as those above. */
   int (*pidfd_send_signal)(void* ctx, int pidfd, int signal, uint32_t flags);
+  /* eventfd(2), for what a driver signals; may be left out as those above. */
+  int (*eventfd)(void* ctx, uint32_t initial, int flags);
 };
 
 /* The least `size` of a provider: all before the members that may be left out. */

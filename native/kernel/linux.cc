@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -136,6 +137,10 @@ int PidfdSendSignal(void*, int pidfd, int signal, uint32_t flags) {
   return OrErrno(static_cast<int>(::syscall(kSysPidfdSendSignal, pidfd, signal, nullptr, flags)));
 }
 
+int Eventfd(void*, uint32_t initial, int flags) {
+  return OrErrno(::eventfd(initial, flags | EFD_CLOEXEC));
+}
+
 /* Constant-initialised and trivially destructible: a thread that outlives main() may still be inside a call.
  */
 constinit vfm_kernel linux_kernel = {
@@ -166,6 +171,7 @@ constinit vfm_kernel linux_kernel = {
     .sendmsg = Sendmsg,
     .recvmsg = Recvmsg,
     .pidfd_send_signal = PidfdSendSignal,
+    .eventfd = Eventfd,
 };
 
 }  // namespace

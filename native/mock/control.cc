@@ -122,6 +122,14 @@ Value Dma(Mock& mock, Reader& r) {
   return Value::Object();
 }
 
+// The device is to be unbound, and whoever has it is asked to let it go.
+Value RequestDevice(Mock& mock, Reader& r) {
+  Driver& driver = DriverOf(mock, r);
+  Value v = Value::Object();
+  v.Set("heard", driver.Request());
+  return v;
+}
+
 // Another process opens the group, or closes it.
 Value HoldGroup(Mock& mock, Reader& r) {
   uint64_t number = 0;
@@ -176,6 +184,7 @@ constexpr Operation kOperations[] = {
     {"set-knobs", SetKnobs},
     {"set-state", SetState},
     {"dma", Dma},
+    {"request-device", RequestDevice},
     {"hold-group", HoldGroup},
     {"writes", Writes},
     {"set-attribute", SetAttribute},

@@ -55,6 +55,10 @@ class Driver {
   virtual int Claim() { return 0; }
   virtual void Unclaim() {}
 
+  // Somebody wants the device back (vfio_device_ops.request). False when its user has not asked to hear of
+  // it.
+  virtual bool Request() { return false; }
+
   // Runs `work` with the state, while it cannot change.
   long WithState(const std::function<long(uint32_t)>& work);
   // Without waiting for a transition.

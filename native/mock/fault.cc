@@ -9,9 +9,9 @@ namespace vfm::mock {
 
 namespace {
 
-const std::vector<std::string> kCalls = {"openat",   "close", "ioctl", "read",       "write",   "pread",
-                                         "pwrite",   "poll",  "fcntl", "readlinkat", "fstatat", "faccessat",
-                                         "getdents", "uname", "arc",   "alloc-fd"};
+const std::vector<std::string> kCalls = {"openat",   "close", "ioctl",   "read",       "write",   "pread",
+                                         "pwrite",   "poll",  "fcntl",   "readlinkat", "fstatat", "faccessat",
+                                         "getdents", "uname", "eventfd", "arc",        "alloc-fd"};
 
 struct RequestRow {
   const char* fd_kind;

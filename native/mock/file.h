@@ -19,6 +19,7 @@
 namespace vfm::mock {
 
 class Device;
+class Event;
 
 class File {
  public:
@@ -44,6 +45,9 @@ class File {
   virtual std::optional<uint64_t> Position() { return std::nullopt; }
   // Without a poll operation of its own a file is always ready.
   virtual short Poll() { return POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM; }
+
+  // What happens when Poll() may say something else; null: it is asked again after a while.
+  virtual Event* Changes() { return nullptr; }
 
   int flags() const { return flags_.load(); }
   void set_flags(int flags) { flags_.store(flags); }

@@ -2,11 +2,13 @@
 // leaves it.
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 
 #include <algorithm>
 #include <cstring>
 #include <new>
 
+#include "mock/irqs.h"
 #include "mock/mock.h"
 #include "mock/table.h"
 #include "mock/user.h"
@@ -276,11 +278,15 @@ int Poll(void* ctx, struct pollfd* fds, uint32_t nfds, int timeout_ms) {
     return ready;
   };
   return static_cast<int>(Run(mock, call, [&](const FaultConfig*) -> int64_t {
-    // Most files are always ready; those that are not are looked at every millisecond.
+    // Most files are always ready; those that are not say when they may be, or are looked at every
+    // millisecond.
+    const FilePtr only = nfds == 1 && timeout_ms < 0 ? mock.fds.Get(fds[0].fd) : nullptr;
+    Event* const changes = only == nullptr ? nullptr : only->Changes();
     for (int waited = 0;; waited++) {
+      const uint32_t ticket = changes == nullptr ? 0 : changes->Ticket();
       const int ready = look();
       if (ready != 0 || (timeout_ms >= 0 && waited >= timeout_ms)) return ready;
-      if (int e = SleepMs(1, true); e != 0) return e;
+      if (int e = changes == nullptr ? SleepMs(1, true) : changes->Wait(ticket); e != 0) return e;
     }
   }));
 }
@@ -350,6 +356,16 @@ ssize_t Getdents(void* ctx, int fd, void* buf, size_t len) {
   }));
 }
 
+int Eventfd(void* ctx, uint32_t initial, int flags) {
+  Mock& mock = Of(ctx);
+  Call call("eventfd");
+  auto body = [&](const FaultConfig*) -> int64_t {
+    if ((flags & ~(EFD_CLOEXEC | EFD_NONBLOCK)) != 0) return -EINVAL;
+    return mock.InstallFd(call, std::make_shared<EventFile>(initial, flags), (flags & EFD_CLOEXEC) != 0);
+  };
+  return static_cast<int>(Run(mock, call, body, [&](int64_t fd) { mock.fds.Remove(static_cast<int>(fd)); }));
+}
+
 int Uname(void* ctx, vfm_uname* out) {
   Mock& mock = Of(ctx);
   Call call("uname");
@@ -379,6 +395,7 @@ void FillCalls(vfm_kernel& table) {
   table.faccessat = Faccessat;
   table.getdents = Getdents;
   table.uname = Uname;
+  table.eventfd = Eventfd;
 }
 
 }  // namespace vfm::mock

@@ -128,6 +128,31 @@ struct IrqInfo {
 static_assert(sizeof(IrqInfo) == 16 && offsetof(IrqInfo, flags) == 4 && offsetof(IrqInfo, index) == 8 &&
               offsetof(IrqInfo, count) == 12);
 
+// VFIO_DEVICE_SET_IRQS: `count` times a byte or an int32_t follow, or nothing, as DATA_* says.
+struct IrqSet {
+  uint32_t argsz;
+  uint32_t flags;
+  uint32_t index;
+  uint32_t start;
+  uint32_t count;
+};
+static_assert(sizeof(IrqSet) == 20 && offsetof(IrqSet, flags) == 4 && offsetof(IrqSet, index) == 8 &&
+              offsetof(IrqSet, start) == 12 && offsetof(IrqSet, count) == 16);
+inline constexpr uint32_t kIrqSetDataNone = 1u << 0;
+inline constexpr uint32_t kIrqSetDataBool = 1u << 1;
+inline constexpr uint32_t kIrqSetDataEventfd = 1u << 2;
+inline constexpr uint32_t kIrqSetActionMask = 1u << 3;
+inline constexpr uint32_t kIrqSetActionUnmask = 1u << 4;
+inline constexpr uint32_t kIrqSetActionTrigger = 1u << 5;
+
+// PCI: indexes of interrupts.
+inline constexpr uint32_t kPciIntxIrqIndex = 0;
+inline constexpr uint32_t kPciMsiIrqIndex = 1;
+inline constexpr uint32_t kPciMsixIrqIndex = 2;
+inline constexpr uint32_t kPciErrIrqIndex = 3;
+inline constexpr uint32_t kPciReqIrqIndex = 4;
+inline constexpr uint32_t kPciIrqCount = 5;
+
 // PCI: a region's offset in the device fd is its index shifted by this; config space is region 7.
 inline constexpr unsigned kPciOffsetShift = 40;
 inline constexpr uint32_t kPciConfigRegionIndex = 7;

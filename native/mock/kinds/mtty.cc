@@ -2,9 +2,11 @@
 // it forgets and does not forget.
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "mock/device.h"
 #include "mock/driver.h"
+#include "mock/irqs.h"
 #include "mock/kinds/mtty_state.h"
 #include "mock/mock.h"
 #include "mock/user.h"
@@ -128,6 +130,8 @@ class MttyDriver : public Driver {
         return GetRegionInfo(arg);
       case uapi::kDeviceGetIrqInfo:
         return GetIrqInfo(arg);
+      case uapi::kDeviceSetIrqs:
+        return SetIrqs(arg);
       default:
         return -ENOTTY;
     }
@@ -296,6 +300,41 @@ class MttyDriver : public Driver {
     return CopyToUser(arg, &info, sizeof info) ? 0 : -EFAULT;
   }
 
+  // INTx or MSI, one at a time. The others are refused by the driver, not by the core.
+  long SetIrqs(uintptr_t arg) {
+    using namespace uapi;
+    IrqRequest request;
+    const uint32_t there = info_asked_ ? kIrqs : 0;
+    if (int e = ReadIrqRequest(
+            arg, [there](uint32_t) { return there; }, request);
+        e != 0)
+      return e;
+    const auto& [argsz, flags, index, start, count] = request.head;
+    if (index > kPciMsiIrqIndex) return -ENOTTY;
+    std::lock_guard hold(irq_lock_);
+    const bool mine = irq_ == index;
+    if ((flags & kIrqSetActionTrigger) == 0) {
+      if (index == kPciMsiIrqIndex) return -ENOTTY;
+      if (!mine || start != 0 || count != 1) return -EINVAL;
+      return (flags & kIrqSetDataEventfd) != 0 ? -ENOTTY : 0;
+    }
+    if (mine && count == 0 && (flags & kIrqSetDataNone) != 0) {
+      irq_.reset();
+      event_ = nullptr;
+      return 0;
+    }
+    if ((irq_ && !mine) || start != 0 || count != 1) return -EINVAL;
+    if ((flags & kIrqSetDataEventfd) != 0) {
+      irq_.reset();
+      if (int e = EventOf(device_.mock(), request, 0, event_); e != 0) return e;
+      if (event_ != nullptr) irq_ = index;
+      return 0;
+    }
+    if (!mine) return -EINVAL;
+    if ((flags & kIrqSetDataBool) == 0 || request.data[0] != 0) event_->Signal();
+    return 0;
+  }
+
   void MakeConfigSpace() {
     struct {
       size_t at;
@@ -330,6 +369,9 @@ class MttyDriver : public Driver {
   std::atomic<bool> claimed_{false};
   std::atomic<bool> info_asked_{false};
   std::mutex regs_lock_;
+  std::mutex irq_lock_;
+  std::optional<uint32_t> irq_;
+  std::shared_ptr<EventFile> event_;
   UartState ports_[2] = {};
   uint8_t config_[kConfigSize] = {};
 };

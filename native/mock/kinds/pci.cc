@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <cstring>
 
+#include "mock/config_space.h"
 #include "mock/content.h"
 #include "mock/device.h"
 #include "mock/driver.h"
 #include "mock/framing.h"
+#include "mock/irqs.h"
 #include "mock/mock.h"
 #include "mock/user.h"
 #include "mock/wait.h"
@@ -18,9 +20,9 @@ namespace vfm::mock {
 
 namespace {
 
-constexpr size_t kConfigSize = 256;
+constexpr size_t kConfigSize = ConfigSpace::kSize;
 constexpr uint64_t kBarSize = 4096;
-constexpr uint32_t kRegions = 9, kIrqs = 5;
+constexpr uint32_t kRegions = 9, kIrqs = uapi::kPciIrqCount;
 
 // Contents that go into the stream in the driver's framing. A driver whose stream has room for one image
 // makes it when the device has stopped, and offers what comes before it in PRE_COPY; the others make one at
@@ -166,7 +168,7 @@ class PciDriver : public Driver {
   explicit PciDriver(Device& device) : Driver(device) {
     FreshContents();
     resets_ = 0;
-    MakeConfigSpace();
+    FreshConfig();
   }
 
   uint64_t DataSize() const override {
@@ -177,11 +179,13 @@ class PciDriver : public Driver {
 
   void OpenDevice() override {
     if (!device_.config()->knobs.match_once) matched_ = false;
+    FreshConfig();
     if (device_.config()->reset.on_open) FullReset();
   }
   void CloseDevice() override {
     Driver::CloseDevice();
     low_power_ = false;
+    irqs_.Clear();
     if (device_.config()->reset.on_open) FullReset();
   }
 
@@ -193,6 +197,10 @@ class PciDriver : public Driver {
         return GetInfo(arg);
       case uapi::kDeviceGetRegionInfo:
         return GetRegionInfo(arg);
+      case uapi::kDeviceGetIrqInfo:
+        return GetIrqInfo(arg);
+      case uapi::kDeviceSetIrqs:
+        return SetIrqs(arg);
       default:
         return -ENOTTY;
     }
@@ -228,6 +236,8 @@ class PciDriver : public Driver {
     }
   }
 
+  bool Request() override { return irqs_.Request(); }
+
   ssize_t ReadRegions(void* buf, size_t len, int64_t pos) override {
     uint64_t index, offset;
     ssize_t n = Place(pos, len, index, offset);
@@ -235,7 +245,7 @@ class PciDriver : public Driver {
     if (!UserCanWrite(buf, static_cast<size_t>(n))) return -EFAULT;
     std::lock_guard hold(content_lock_);
     if (index == uapi::kPciConfigRegionIndex) {
-      memcpy(buf, config_ + offset, static_cast<size_t>(n));
+      memcpy(buf, config_.bytes() + offset, static_cast<size_t>(n));
     } else {
       uint8_t page[kBarSize] = {};
       Registers(page);
@@ -251,12 +261,14 @@ class PciDriver : public Driver {
     if (!UserCanRead(buf, static_cast<size_t>(n))) return -EFAULT;
     std::lock_guard hold(content_lock_);
     const auto* bytes = static_cast<const uint8_t*>(buf);
+    if (index == uapi::kPciConfigRegionIndex) {
+      config_.Write(offset, bytes, static_cast<size_t>(n));
+      return n;
+    }
     for (uint64_t i = 0; i < static_cast<uint64_t>(n); i++) {
       uint64_t at = offset + i;
-      // Writable: the command register, the interrupt line, and the seed.
-      if (index == uapi::kPciConfigRegionIndex) {
-        if (at == 4 || at == 5 || at == 0x3c) config_[at] = bytes[i];
-      } else if (at < sizeof content_.seed) {
+      // Of the registers only the seed is writable.
+      if (at < sizeof content_.seed) {
         reinterpret_cast<uint8_t*>(&content_.seed)[at] = bytes[i];
         content_.overlay.reset();
         content_.valid = UINT64_MAX;
@@ -392,24 +404,51 @@ class PciDriver : public Driver {
     return CopyToUser(arg, &info, sizeof info) ? 0 : -EFAULT;
   }
 
-  void MakeConfigSpace() {
+  // vfio_pci_get_irq_count.
+  uint32_t IrqCount(uint32_t index) const {
+    switch (index) {
+      case uapi::kPciIntxIrqIndex:
+      case uapi::kPciReqIrqIndex:
+        return 1;
+      case uapi::kPciMsiIrqIndex:
+        return ConfigSpace::kMsiVectors;
+      case uapi::kPciMsixIrqIndex:
+        return ConfigSpace::kMsixVectors;
+      default:
+        return 0;
+    }
+  }
+
+  long GetIrqInfo(uintptr_t arg) {
+    using namespace uapi;
+    IrqInfo info{};
+    if (!CopyFromUser(&info, arg, sizeof info)) return -EFAULT;
+    // Errors are told by PCI Express devices only.
+    if (info.argsz < sizeof info || info.index >= kIrqs || info.index == kPciErrIrqIndex) return -EINVAL;
+    info.count = IrqCount(info.index);
+    info.flags = kIrqInfoEventfd |
+                 (info.index == kPciIntxIrqIndex ? kIrqInfoMaskable | kIrqInfoAutomasked : kIrqInfoNoresize);
+    return CopyToUser(arg, &info, sizeof info) ? 0 : -EFAULT;
+  }
+
+  long SetIrqs(uintptr_t arg) {
+    const long done = irqs_.Set(device_.mock(), arg, [this](uint32_t index) { return IrqCount(index); });
+    std::lock_guard hold(content_lock_);
+    config_.SetEnabled(irqs_.Uses(uapi::kPciMsiIrqIndex), irqs_.Uses(uapi::kPciMsixIrqIndex));
+    return done;
+  }
+
+  void FreshConfig() {
     auto c = device_.config();
-    auto put = [&](size_t at, const char* id, size_t bytes) {
-      uint64_t value = strtoull(c->ids.at(id).c_str(), nullptr, 16);
-      for (size_t i = 0; i < bytes; i++) config_[at + i] = static_cast<uint8_t>(value >> (8 * i));
-    };
-    put(0x00, "vendor", 2);
-    put(0x02, "device", 2);
-    put(0x08, "revision", 1);
-    put(0x09, "class", 3);
-    put(0x2c, "subsystem_vendor", 2);
-    put(0x2e, "subsystem_device", 2);
+    std::lock_guard hold(content_lock_);
+    config_.Make(*c, kBarSize);
   }
 
   mutable std::mutex content_lock_;
   Image content_;
   uint64_t resets_ = 0;
-  uint8_t config_[kConfigSize] = {};
+  ConfigSpace config_;
+  PciIrqs irqs_;
   std::atomic<bool> low_power_{false};
   bool matched_ = false;  // under the state's mutex
 };
