@@ -274,6 +274,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       "Writes the driver's bytes to the device and asks for STOP, which is the driver's verdict on them. A file is verified as a whole before the device is opened; from a pipe each frame is verified before its bytes reach the device, and the end marker before the device leaves RESUMING.",
       'A file with the states of several devices is loaded into as many, in the order of the file, or as STREAM=DEV says: STREAM is a number, or the address that the device had on the source. Nothing is opened before each pair was compared; if one device fails, all are reset.',
       'If a write fails the device is reset. A vfio-pci device is reset when this command closes it: the loaded state ends with the command, unless somebody keeps the device: --exec, --hand-over, --hold. Without one of these --then running is refused for such a device.',
+      'The configuration space and the interrupts of a PCI device are not in its migration data. They stand beside it in the file; --restore-config writes back what it names, and the rest is for the program that uses the device. Without that it is not ready for a guest (docs/owners.md).',
     ],
     args: [
       {
@@ -296,8 +297,13 @@ export const COMMANDS: readonly CommandSpec[] = [
         choices: ['stop', 'running'],
       },
       {
+        flags: '--restore-config <list>',
+        description:
+          'write back of the configuration space: bars, interrupt-line, msi, command, all, or bytes (0x44+4)',
+      },
+      {
         flags: '--exec <cmd...>',
-        description: 'run this command with the device; {fd} in it is replaced; comes last',
+        description: 'run this command with the device; {fd} and {config} in it are replaced; comes last',
         rest: true,
         excludes: ['handOver', 'hold'],
       },
@@ -306,7 +312,7 @@ export const COMMANDS: readonly CommandSpec[] = [
         description: 'pass the device to the program that listens on this socket',
         excludes: 'hold',
       },
-      { flags: '--hold', description: 'keep the device open until a signal' },
+      { flags: '--hold', description: 'keep the device open until a signal, or until it is unbound' },
       NO_P2P,
       OVERRIDE,
       SIDECAR,
@@ -320,6 +326,11 @@ export const COMMANDS: readonly CommandSpec[] = [
         says: 'and start the program that uses it',
       },
       { command: 'vfio-migrate load -i nic.vfmig 0000:65:00.3', says: 'from a file' },
+      {
+        command:
+          "vfio-migrate load -i nic.vfmig 65:00.3 --restore-config bars,command --exec my-vmm '{fd}' '{config}'",
+        says: 'with registers written back, and the configuration space for the program',
+      },
       {
         command: 'vfio-migrate load -i guest.vfmig 1=0000:66:00.2 0=0000:66:00.3',
         says: 'two devices, the other way round',
@@ -368,9 +379,15 @@ export const COMMANDS: readonly CommandSpec[] = [
       FORCE,
       PHASE,
       { flags: '--stream <n>', description: 'which device of a file with several; default: 0' },
+      {
+        flags: '--config',
+        description: 'the configuration space that stands beside the stream, instead of it',
+        excludes: 'phase',
+      },
     ],
     examples: [
       { command: 'vfio-migrate extract nic.vfmig -o nic.raw', says: 'all bytes in order' },
+      { command: 'vfio-migrate extract nic.vfmig -o - --config | xxd', says: 'the configuration space' },
       { command: 'vfio-migrate extract nic.vfmig -o - --phase PRE_COPY | xxd', says: 'one phase, to a pipe' },
     ],
     makes: 'output',

@@ -1,16 +1,34 @@
 /** Who has the device when `load` is done with it: the program that will use it, or this process until a signal. */
-import { connectConsumer, findProgram, handOver, refuseMock, startConsumer } from '../device/handover.ts';
+import {
+  CONFIG_PLACEHOLDER,
+  connectConsumer,
+  findProgram,
+  handOver,
+  refuseMock,
+  startConsumer,
+} from '../device/handover.ts';
+import { watchRequest } from '../device/request.ts';
 import type { Host, OpenDevice } from '../device/types.ts';
 import { VfioMigrateError } from '../protocol/errors.ts';
+import type { DeviceConfig } from '../statefile/index.ts';
 import { type CommandContext, flag, text, texts } from './context.ts';
+
+/** What was loaded. */
+export interface Loaded {
+  readonly device: OpenDevice;
+  /** What the file has beside the driver's bytes. */
+  readonly config: DeviceConfig | null;
+}
 
 export interface Keeper {
   /** Completes a report's device state. */
   readonly says: string;
   /** Standard output belongs to the program that has the device: reports go to standard error. */
   readonly takesOutput: boolean;
+  /** It is of no use without the configuration space. */
+  readonly needsConfig: boolean;
   /** The device is loaded, and in `state`. What is not passed on when this ends is closed. */
-  take(device: OpenDevice, state: string): Promise<void>;
+  take(loaded: Loaded, state: string): Promise<void>;
   /** The device is closed here. Gives the command's exit code. */
   after(): Promise<number>;
   /** Whatever happened. */
@@ -42,8 +60,9 @@ function execute(context: CommandContext, host: Host, command: readonly string[]
   return {
     says: `; passed on to ${command[0]}`,
     takesOutput: true,
-    async take(device) {
-      const consumer = await startConsumer(device, command);
+    needsConfig: command.some((word) => word.includes(CONFIG_PLACEHOLDER)),
+    async take({ device, config }) {
+      const consumer = await startConsumer(device, command, { config: config?.space ?? null });
       const { signal } = context;
       const forward = () => consumer.kill(signal.reason as NodeJS.Signals);
       if (signal.aborted) forward();
@@ -65,27 +84,44 @@ async function handTo(context: CommandContext, host: Host, path: string): Promis
   return {
     says: `; handed over to ${path}`,
     takesOutput: false,
-    take: (device, state) => handOver(device, peer, state, context.signal),
+    needsConfig: false,
+    take: ({ device, config }, state) => handOver(device, peer, { state, ...beside(config) }, context.signal),
     after: async () => 0,
     close: () => peer.close(),
   };
 }
 
+/** What goes beside the device, for a program. */
+function beside(config: DeviceConfig | null): Record<string, unknown> {
+  if (config === null) return {};
+  const { space, interrupts } = config;
+  return { config: Buffer.from(space).toString('hex'), interrupts };
+}
+
 function hold(context: CommandContext): Keeper {
   return {
-    says: '; held until a signal came',
+    says: '; held until a signal came, or the kernel asked for it',
     takesOutput: false,
-    async take(device, state) {
+    needsConfig: false,
+    async take({ device }, state) {
       const { messages, signal } = context;
       messages.say(
         `${device.facts.address} is in ${state} and is held; SIGTERM or Ctrl-C lets it go. Until then it is pid:${process.pid} for others`,
       );
       // A promise alone does not keep a process alive.
       const alive = setInterval(() => {}, 1 << 30);
+      const request = await watchRequest(device);
       await new Promise<void>((resolve) => {
         if (signal.aborted) resolve();
         signal.addEventListener('abort', () => resolve(), { once: true });
+        void request?.asked.then(() => {
+          messages.say(
+            `the kernel asks for ${device.facts.address}: it is being unbound or removed. It is let go, and what was loaded ends with it`,
+          );
+          resolve();
+        });
       });
+      await request?.end();
       clearInterval(alive);
     },
     after: async () => 0,

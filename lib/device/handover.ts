@@ -3,7 +3,17 @@
  * socket. Closing our copies afterwards is no last close, so that nothing is reset (uAPI §0.1, §7).
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { accessSync, constants, statSync } from 'node:fs';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import type { NativePeer } from '../binding/types.ts';
 import { isErrno, VfioMigrateError } from '../protocol/errors.ts';
@@ -19,6 +29,9 @@ const PLACEHOLDERS: Readonly<Record<keyof Descriptors, string>> = {
   container: '{container}',
   group: '{group}',
 };
+
+/** … and for that of a file with the configuration space, which is passed only where it is named. */
+export const CONFIG_PLACEHOLDER = '{config}';
 
 /** Standard input, output and error come before the descriptors that are passed. */
 const FIRST_FD = 3;
@@ -73,27 +86,34 @@ export interface ConsumerOptions {
   readonly standard?: readonly (number | 'ignore')[];
   /** In a process group of its own, which `kill` ends as a whole. The terminal's Ctrl-C does not reach it. */
   readonly group?: boolean;
+  /** Configuration space that came with the state, for `{config}`. */
+  readonly config?: Uint8Array | null;
 }
 
 /**
  * Starts a command that inherits standard input, output and error, and the device: its fd is 3, then follow those of the
  * iommufd, container and group that are open. `{fd}`, `{iommufd}`, `{container}` and `{group}` in its arguments are
  * replaced by their numbers. The device here stays open; whoever called closes it. Throws `hand-over-failed`; `usage`
- * for a placeholder of a descriptor that this device has not got.
+ * for a placeholder of a descriptor that this device has not got, and for `{config}` without one. `{config}` is the number of
+ * one more: a file with `config`, which has no name and stands at its start.
  */
 export async function startConsumer(
   device: OpenDevice,
   command: readonly string[],
-  { standard = [0, 1, 2], group = false }: ConsumerOptions = {},
+  { standard = [0, 1, 2], group = false, config = null }: ConsumerOptions = {},
 ): Promise<Consumer> {
   const { address } = device.facts;
   const open = await device.descriptors();
   const passed = ORDER.filter((name) => open[name] !== null);
-  const [program = '', ...args] = command.map((word) => fillIn(word, passed, address));
-  const child = spawn(program, args, {
-    stdio: [...standard, ...passed.map((name) => open[name] as number)],
-    detached: group,
-  });
+  const wanted = command.some((word) => word.includes(CONFIG_PLACEHOLDER));
+  if (wanted && config === null) throw noConfig(address);
+  const [program = '', ...args] = command.map((word) =>
+    fillIn(word, passed, address).replaceAll(CONFIG_PLACEHOLDER, String(FIRST_FD + passed.length)),
+  );
+  const extra = wanted && config !== null ? [nameless(config)] : [];
+  const fds = [...passed.map((name) => open[name] as number), ...extra];
+  const child = spawn(program, args, { stdio: [...standard, ...fds], detached: group });
+  for (const fd of extra) closeSync(fd);
   const ended = endOf(child);
   await new Promise<void>((resolve, reject) => {
     child.once('spawn', resolve);
@@ -104,6 +124,25 @@ export async function startConsumer(
   const pid = child.pid as number;
   const kill = (signal: NodeJS.Signals) => void (group ? process.kill(-pid, signal) : child.kill(signal));
   return { pid, ended, kill };
+}
+
+function noConfig(address: string): VfioMigrateError {
+  return new VfioMigrateError('usage', `the file has no configuration space of ${address} for {config}`, {
+    device: address,
+    remedy: 'Do without {config}: the program has to set the device up by itself.',
+  });
+}
+
+/** A file without a name, at its start, that holds these bytes and can only be read. */
+function nameless(bytes: Uint8Array): number {
+  const directory = mkdtempSync(join(tmpdir(), 'vfio-migrate-'));
+  const path = join(directory, 'config');
+  try {
+    writeFileSync(path, bytes, { mode: 0o400 });
+    return openSync(path, 'r');
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
 }
 
 function fillIn(word: string, passed: readonly (keyof Descriptors)[], address: string): string {
@@ -154,13 +193,14 @@ export async function connectConsumer(host: Host, path: string): Promise<NativeP
 
 /**
  * Sends the device and waits for the answer, one byte, that says that it has arrived: before that a copy in the socket is
- * the only one that is left, and goes with it. `state`: name of the state that the device is in. Throws
+ * the only one that is left, and goes with it. `about`: what else the line of JSON says: the name of the
+ * state that the device is in, and its configuration space. Throws
  * `hand-over-failed`, `interrupted`.
  */
 export async function handOver(
   device: OpenDevice,
   peer: NativePeer,
-  state: string,
+  about: { readonly state: string; readonly [member: string]: unknown },
   signal?: AbortSignal,
 ): Promise<void> {
   const { address } = device.facts;
@@ -169,7 +209,7 @@ export async function handOver(
     schema: 'vfio-migrate/hand-over/1',
     device: address,
     via: device.via,
-    state,
+    ...about,
     descriptors: ORDER.filter((name) => open[name] !== null),
   };
   const cancel = () => peer.cancel();

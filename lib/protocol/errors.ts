@@ -49,6 +49,10 @@ export const ERROR_CODES = {
   'reset-failed': Exit.FAILED,
   'found-in-error': Exit.REFUSED,
   'state-not-restored': Exit.FAILED,
+  /** A register does not read as it was written. */
+  'config-not-restored': Exit.FAILED,
+  /** It is being unbound: the kernel waits until it is closed. */
+  'device-requested': Exit.FAILED,
   'state-rejected': Exit.REFUSED,
   'state-too-large': Exit.REFUSED,
   'vfs-in-use': Exit.REFUSED,

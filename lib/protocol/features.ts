@@ -40,3 +40,8 @@ export const PRECOPY_INFO_REINIT = 1;
 
 /** PCI regions stand at `index << 40` of the device fd; configuration space is region 7 (uAPI §1.2). */
 export const PCI_CONFIG_REGION = 7;
+
+/** PCI: names of the indexes of VFIO_DEVICE_GET_IRQ_INFO, in their order. */
+export const INTERRUPT_NAMES: readonly string[] = ['intx', 'msi', 'msix', 'err', 'req'];
+/** `VFIO_PCI_REQ_IRQ_INDEX`: the kernel asks for the device back. */
+export const PCI_REQ_IRQ = 4;

@@ -5,4 +5,5 @@
 export * from './errors.ts';
 export * from './features.ts';
 export * from './path.ts';
+export * from './pci.ts';
 export * from './states.ts';

@@ -6,6 +6,8 @@ import { type FileOptions, type Jsonable, jsonable, since, withInput } from './f
 export interface ExtractOptions extends FileOptions {
   /** Only the bytes that were read in this device state. Default: all, in order. */
   readonly phase?: string;
+  /** The configuration space instead of the driver's bytes. */
+  readonly config?: boolean;
   /** Number of the device in the file. Default 0. */
   readonly stream?: number;
   /** Replace an output that is there. */
@@ -34,6 +36,8 @@ export async function extract(
   options: ExtractOptions = {},
 ): Promise<ExtractReport> {
   const wanted = phaseOf(options.phase);
+  if (options.config === true && wanted !== null)
+    throw new VfioMigrateError('usage', 'a configuration space was read in no phase');
   return await withInput(file, options, async (input) => {
     const start = process.hrtime.bigint();
     const reader = new StateFileReader(input, options.engine);
@@ -55,12 +59,15 @@ export async function extract(
           onProgress &&
           ((bytes) => onProgress({ bytes: out.written - written + bytes, expected: null, phase: 'extract' })),
         sink: (of, phase) =>
-          of === stream && (wanted === null || phase === wanted) ? raw : { kind: 'none' },
+          options.config !== true && of === stream && (wanted === null || phase === wanted)
+            ? raw
+            : { kind: 'none' },
         split: true,
         onRun: (sink, bytes) => sink === raw && out.wrote(bytes),
         explainSink: (error) => out.explain(error),
       });
       await reader.finish();
+      if (options.config === true) await out.write(configOf(reader, stream));
       await out.finish();
       return jsonable({
         file: input.name,
@@ -73,6 +80,15 @@ export async function extract(
     } finally {
       out.discard();
     }
+  });
+}
+
+function configOf({ scanner, input }: StateFileReader, stream: number): Uint8Array {
+  const config = scanner.configs.get(stream);
+  if (config !== undefined) return config.space;
+  throw new VfioMigrateError('usage', `${input.name} has no configuration space of stream ${stream}`, {
+    file: input.name,
+    remedy: 'vfio-migrate inspect shows what is in it.',
   });
 }
 

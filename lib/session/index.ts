@@ -8,6 +8,7 @@ export {
   sourceSubject,
   withoutOrigins,
 } from './compat.ts';
+export { parseRestore, type RestoreItem, readConfig, restoreConfig } from './config-space.ts';
 export {
   type DowntimeOptions,
   type DowntimeReport,

@@ -1,7 +1,9 @@
 /** `inspect`: what a state file says about itself. No device is touched. */
+import { type ConfigFacts, decodeConfig } from '../protocol/index.ts';
 import {
   FRAME_OVERHEAD_BYTES,
   HEAD_BYTES,
+  type InterruptInfo,
   Scanner,
   SECTION_HEADER_BYTES,
   type Section,
@@ -41,6 +43,32 @@ export interface InspectReport extends Jsonable {
   readonly data: { readonly bytes: bigint; readonly frames: bigint };
   readonly streams: readonly StreamTotals[];
   readonly digests: readonly StreamDigest[] | null;
+  /** What goes beside the streams of the devices that have one. */
+  readonly configurations: readonly ConfigReport[];
+}
+
+/** What the file has beside a stream, and what that says. */
+export interface ConfigReport {
+  readonly stream: number;
+  /** Device state in which it was read. */
+  readonly state: string;
+  readonly bytes: number;
+  /** Hexadecimal digits. */
+  readonly space: string;
+  /** Null for a configuration space that has no whole header. */
+  readonly decoded: ConfigFacts | null;
+  readonly interrupts: readonly InterruptInfo[];
+}
+
+export function configReports({ configs }: Scanner): ConfigReport[] {
+  return [...configs.values()].map(({ stream, state, space, interrupts }) => ({
+    stream,
+    state,
+    bytes: space.length,
+    space: Buffer.from(space).toString('hex'),
+    decoded: decodeConfig(space),
+    interrupts,
+  }));
 }
 
 /**
@@ -67,6 +95,7 @@ export async function inspectInput(input: Input, options: FileOptions = {}): Pro
     data: { bytes: scanner.counter.bytes, frames: scanner.counter.frames },
     streams: scanner.totals!.streams,
     digests: scanner.digests,
+    configurations: configReports(scanner),
   });
 }
 

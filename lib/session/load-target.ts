@@ -15,6 +15,8 @@ export class LoadTarget {
   /** State that it is left in. */
   readonly home: KnownState;
   readonly notes: string[] = [];
+  /** Parts of its configuration space that were written back. */
+  restored: readonly string[] = [];
   #support: MigrationSupport | null = null;
   #found: number | null = null;
   #base: number | null = null;

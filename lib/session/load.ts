@@ -5,8 +5,9 @@
  */
 import type { OpenDevice } from '../device/types.ts';
 import { State, stateName, VfioMigrateError } from '../protocol/index.ts';
-import type { SourceDocument, StreamTotals } from '../statefile/index.ts';
+import type { DeviceConfig, SourceDocument, StreamTotals } from '../statefile/index.ts';
 import { type Input, StateFileReader } from '../transport/index.ts';
+import { type RestoreItem, restoreConfig } from './config-space.ts';
 import { GroupSignal, goHome, inStep, MemberFailure } from './group.ts';
 import { GroupOutcome } from './group-outcome.ts';
 import { type Feed, feedsOf } from './load-feed.ts';
@@ -14,6 +15,7 @@ import { Answers, committed, recorded } from './load-peer.ts';
 import { LoadTarget, verdict } from './load-target.ts';
 import { OwnerGuard, refuseDiscard } from './owner.ts';
 import { type PeerTarget, SYNC } from './peer.ts';
+import { Requests } from './requests.ts';
 import type { SessionOptions } from './session.ts';
 import { type Aftermath, type ArcRecord, tryReset } from './transition.ts';
 import { verifyInput } from './verify.ts';
@@ -25,6 +27,10 @@ export interface LoadOptions extends SessionOptions {
   readonly noP2pBetween?: boolean;
   /** The other end of the input, for one device: it hears how far the driver is, and gives its own device up before this one runs. */
   readonly peer?: PeerTarget;
+  /** What of the source's configuration space is written back, in STOP, before the device may run. Default: nothing. */
+  readonly restoreConfig?: readonly RestoreItem[];
+  /** Hears of what the file has beside a stream, before the device may run. */
+  readonly onConfig?: (stream: number, config: DeviceConfig) => void;
   /** Hears whenever something moves. */
   readonly onMoved?: () => void;
   /** Nanoseconds that a request takes on this kind of device, by the record. */
@@ -39,6 +45,8 @@ export interface LoadedDevice {
   /** The driver's bytes. */
   readonly bytes: bigint;
   readonly arcs: readonly ArcRecord[];
+  /** Parts of its configuration space that were written back. */
+  readonly restoredConfig: readonly string[];
 }
 
 interface LoadedFile {
@@ -71,6 +79,8 @@ export interface LoadableInput {
   readonly bytes: bigint | null;
   /** Its streams, as they were verified; null on a pipe. */
   readonly streams: readonly StreamTotals[] | null;
+  /** Streams that have a configuration space beside them; null on a pipe. */
+  readonly configured: readonly number[] | null;
 }
 
 /**
@@ -90,6 +100,7 @@ export async function prepareLoad(input: Input, options: SessionOptions = {}): P
     verified: report === null ? 'on-the-way' : 'before',
     bytes: report?.data.bytes ?? null,
     streams: report?.streams ?? null,
+    configured: report?.configurations.map(({ stream }) => stream) ?? null,
   };
 }
 
@@ -129,7 +140,7 @@ export async function loadGroup(
   try {
     return await session.run();
   } finally {
-    session.release();
+    await session.release();
   }
 }
 
@@ -157,6 +168,7 @@ class Load {
   readonly #group: GroupSignal;
   readonly #guard: OwnerGuard;
   readonly #outcome: GroupOutcome;
+  readonly #requests = new Requests();
   #alone: LoadTarget | null = null;
   #feeds: readonly Feed[] = [];
 
@@ -169,16 +181,22 @@ class Load {
     this.#outcome = new GroupOutcome(devices);
   }
 
-  release(): void {
+  async release(): Promise<void> {
     this.#group.release();
+    await this.#requests.end();
   }
 
   async run(): Promise<LoadGroupReport> {
     const started = process.hrtime.bigint();
     this.#group.throwIfInterrupted();
+    this.#refuseWithoutConfig();
     for (const { device } of this.#targets) refuseDiscard(device, 'takes another state', this.#options);
     try {
       await this.#guard.begin();
+      await this.#requests.begin(
+        this.#targets.map(({ device }) => device),
+        this.#group,
+      );
       await this.#ready();
     } catch (error) {
       // Nothing was changed yet: the owner goes on if the devices are where they were when it was paused.
@@ -199,6 +217,14 @@ class Load {
     }
     if (this.#options.then === 'running') await this.#guard.resume();
     return this.#report(process.hrtime.bigint() - started);
+  }
+
+  /** On a file it is known before a device is touched. */
+  #refuseWithoutConfig(): void {
+    const { configured, reader } = this.#prepared;
+    if (this.#options.restoreConfig === undefined || configured === null) return;
+    const without = this.#targets.find(({ stream }) => !configured.includes(stream));
+    if (without !== undefined) throw nothingToRestore(reader.input.name, without.stream);
   }
 
   /** Every device can take part, and all of them together, before the first is changed. */
@@ -229,10 +255,42 @@ class Load {
       // The last transfer may have ended before it could be cancelled. With a peer the source may have given up by now.
       if (peer === undefined) group.throwIfEnded();
       // The driver's own check, where it has one, is in this request.
+      group.throwIfEnded();
+      await group.together(targets, (target) => this.#mayRestore(target));
       await group.together(targets, (target) => target.enter(State.STOP, verdict));
+      await group.together(targets, (target) => this.#restore(target));
     } catch (error) {
-      throw await this.#aborted(error);
+      throw await this.#aborted(this.#reason(error));
     }
+  }
+
+  /** What ended the session, where what was met is only its consequence. */
+  #reason(error: unknown): unknown {
+    const { reason } = this.#group;
+    if (reason === null) return error;
+    return error instanceof MemberFailure ? new MemberFailure(error.member, reason) : reason;
+  }
+
+  /** What the file has beside the stream of this device: known when all of it was read. */
+  #configOf({ stream }: LoadTarget): DeviceConfig | null {
+    const feed = this.#feeds.find(({ targets }) => targets.some((target) => target.stream === stream));
+    return feed?.reader.scanner.configs.get(stream) ?? null;
+  }
+
+  async #mayRestore(target: LoadTarget): Promise<void> {
+    if (this.#options.restoreConfig === undefined || this.#configOf(target) !== null) return;
+    throw nothingToRestore(this.#prepared.reader.input.name, target.stream);
+  }
+
+  /** In STOP, when the driver took its bytes: nothing of the device acts on its registers. */
+  async #restore(target: LoadTarget): Promise<void> {
+    const { restoreConfig: items, onConfig } = this.#options;
+    const config = this.#configOf(target);
+    if (config !== null) onConfig?.(target.stream, config);
+    const what =
+      items === undefined || config === null ? [] : await restoreConfig(target.device, config, items);
+    target.restored = what;
+    target.notes.push(...readiness(target, config, what));
   }
 
   /** All that run wait in their P2P states before the first is stopped; the one without is stopped before them. */
@@ -299,6 +357,7 @@ class Load {
         stateAfter: stateName(target.home),
         bytes: feed.bytesOf(target),
         arcs: target.trail.arcs,
+        restoredConfig: target.restored,
       };
     });
     const { mock } = this.#targets[0]!.device.host;
@@ -320,6 +379,32 @@ class Load {
       ],
     };
   }
+}
+
+/** `usage`: a configuration space is to be restored, and the file has none of this stream. */
+export function nothingToRestore(file: string, stream: number): VfioMigrateError {
+  return new VfioMigrateError('usage', `${file} has no configuration space of stream ${stream}`, {
+    file,
+    remedy: 'Do without --restore-config and {config}: the program that uses the device has to set it up.',
+  });
+}
+
+/** Who thinks that a loaded device is ready for a guest has not looked at its registers. */
+function readiness(
+  { device }: LoadTarget,
+  config: DeviceConfig | null,
+  restored: readonly string[],
+): string[] {
+  if (config === null && device.facts.kind !== 'pci') return [];
+  if (restored.length > 0) {
+    return [
+      `restored of its configuration space: ${restored.join(', ')}; interrupts are set up by who uses it`,
+    ];
+  }
+  const missing = config === null ? ', and the file has none' : '';
+  return [
+    `not ready for a guest: its configuration space and interrupts were not restored${missing} (--restore-config, or the program that uses it)`,
+  ];
 }
 
 function skipped({ skipped: sections }: StateFileReader): string[] {

@@ -1,6 +1,7 @@
 /** `pack`: a state file from a driver's bare bytes, the way back from `extract`. No device is touched. */
 import { State, stateOf, VfioMigrateError } from '../protocol/index.ts';
 import {
+  type DeviceConfig,
   SOURCE_FORMAT,
   type SourceDevice,
   type SourceDocument,
@@ -74,6 +75,7 @@ export async function pack(
       });
     }
     const done = out! as Output;
+    for (const config of plan.configs) await done.write(writer.config(config));
     await done.write(writer.totals());
     await done.write(writer.end());
     await done.finish();
@@ -136,6 +138,8 @@ interface Plan {
   readonly source: SourceDocument;
   /** By stream. */
   readonly streams: readonly (readonly PackPart[])[];
+  /** What stands beside them. */
+  readonly configs: readonly DeviceConfig[];
 }
 
 async function planOf(options: PackOptions, inputs: number): Promise<Plan> {
@@ -144,9 +148,13 @@ async function planOf(options: PackOptions, inputs: number): Promise<Plan> {
   if (like === undefined) {
     if (!options.source) throw new TypeError('pack wants `like` or `source`');
     refuseCount(options.source.devices.length, inputs, 'the description');
-    return { source: options.source, streams: [options.parts ?? all, ...Array(inputs - 1).fill(all)] };
+    return {
+      source: options.source,
+      streams: [options.parts ?? all, ...Array(inputs - 1).fill(all)],
+      configs: [],
+    };
   }
-  const { source, streams } = await inspect(like, signal ? { signal } : {});
+  const { source, streams, configurations } = await inspect(like, signal ? { signal } : {});
   const chosen = stream === undefined ? source.devices.map((_, i) => i) : [stream];
   if (stream !== undefined && source.devices[stream] === undefined) {
     throw new VfioMigrateError('usage', `${like} has no stream ${stream}`, {
@@ -165,6 +173,15 @@ async function planOf(options: PackOptions, inputs: number): Promise<Plan> {
     streams: chosen.map(
       (i) => (chosen.length === 1 ? options.parts : undefined) ?? partsLike(streams[i]) ?? all,
     ),
+    configs: configurations
+      .filter(({ stream }) => chosen.includes(stream))
+      .map(({ stream, state, space, interrupts }) => ({
+        stream: chosen.indexOf(stream),
+        state,
+        space: Uint8Array.from(Buffer.from(space, 'hex')),
+        interrupts,
+        rest: {},
+      })),
   };
 }
 

@@ -3,8 +3,9 @@ import { loadBinding } from '../binding/index.ts';
 import type { NativeDataFd, NativeFrameOutput, TransferResult } from '../binding/types.ts';
 import type { MigrationSupport, OpenDevice } from '../device/types.ts';
 import { isErrno, type KnownState, State, stateName, VfioMigrateError } from '../protocol/index.ts';
-import type { StateFileWriter } from '../statefile/index.ts';
+import type { DeviceConfig, StateFileWriter } from '../statefile/index.ts';
 import { type Output, watchTransfer } from '../transport/index.ts';
+import { readConfig } from './config-space.ts';
 import type { Part } from './group.ts';
 import { type SavePlan, savePlan } from './plan.ts';
 import {
@@ -46,6 +47,8 @@ export class SaveSource {
   precopied: PrecopyReport | null = null;
   /** Its state has moved on to another device: it stays in STOP. */
   givenUp = false;
+  /** What goes beside its bytes; null where it has none, or has not been asked yet. */
+  config: DeviceConfig | null = null;
   #support: MigrationSupport | null = null;
   #found: number | null = null;
   #plan: SavePlan | null = null;
@@ -103,6 +106,20 @@ export class SaveSource {
     } catch (error) {
       if (!isErrno(error)) throw error;
       this.notes.push(`the driver gives no estimate of the size: ${error.code}`);
+    }
+  }
+
+  /**
+   * Reads what goes beside the bytes. Before the device is stopped, and when its owner is paused: nobody writes to its
+   * registers then, in STOP_COPY they are not to be touched (uAPI §8), and no request waits for this.
+   */
+  async keepConfig(): Promise<void> {
+    try {
+      const state = this.trail.arcs.at(-1)?.to ?? stateName(this.found);
+      this.config = await readConfig(this.device, this.stream, state);
+    } catch (error) {
+      if (!isErrno(error)) throw error;
+      this.notes.push(`its configuration space could not be read, and is not in the file: ${error.code}`);
     }
   }
 

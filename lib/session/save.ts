@@ -17,6 +17,7 @@ import { Live } from './live.ts';
 import { OwnerGuard } from './owner.ts';
 import type { PeerSource } from './peer.ts';
 import type { PrecopyOptions, PrecopyReport } from './precopy.ts';
+import { Requests } from './requests.ts';
 import { type FrameSink, SaveSource } from './save-source.ts';
 import type { SessionOptions } from './session.ts';
 import { sourceDocument } from './source.ts';
@@ -69,6 +70,8 @@ export interface SavedDevice {
   /** What was read while the device ran, and why that ended; null when nothing was. */
   readonly precopy: PrecopyReport | null;
   readonly arcs: readonly ArcRecord[];
+  /** Bytes of configuration space in the file; null when it has none of this device. */
+  readonly configBytes: number | null;
 }
 
 interface SavedFile {
@@ -164,6 +167,7 @@ class Save {
   readonly #guard: OwnerGuard;
   readonly #outcome: GroupOutcome;
   readonly #live: Live;
+  readonly #requests = new Requests();
   #alone: SaveSource | null = null;
 
   constructor(devices: readonly OpenDevice[], output: Output, options: SaveGroupOptions) {
@@ -179,6 +183,7 @@ class Save {
   async release(): Promise<void> {
     this.#group.release();
     await this.#guard.end();
+    await this.#requests.end();
   }
 
   /** What a failure leaves of the devices' owner. */
@@ -193,6 +198,10 @@ class Save {
     const mode = this.#options.move === true || peer !== undefined ? 'move' : 'snapshot';
     this.#group.throwIfInterrupted();
     await this.#guard.begin((error) => this.#group.fail(error));
+    await this.#requests.begin(
+      this.#sources.map(({ device }) => device),
+      this.#group,
+    );
     await this.#group.together(this.#sources, (source) => source.prepare(this.#options));
     const { alone } = inStep(this.#sources, this.#options.noP2pBetween === true);
     this.#alone = alone === null ? null : this.#sources[alone]!;
@@ -221,6 +230,7 @@ class Save {
         phases: source.phases,
         precopy: source.precopied,
         arcs: source.trail.arcs,
+        configBytes: source.config?.space.length ?? null,
       }),
     );
     const { mock } = this.#sources[0]!.device.host;
@@ -280,6 +290,7 @@ class Save {
       await this.#precopy(sink);
       group.throwIfEnded();
       await this.#guard.pause();
+      await group.together(sources, (source) => source.keepConfig());
       live.stops();
       await this.#quiet();
       await group.together(sources, async (source) => {
@@ -289,7 +300,7 @@ class Save {
       this.#writer.settle(sink.frames.crc());
       group.throwIfEnded();
       if (peer !== undefined) {
-        await this.#output.write(this.#writer.totals(this.#arcTimes()));
+        await this.#totals();
         await this.#output.write(this.#writer.end());
         await peer.validated(this.#writer.streamOffset(0));
         group.throwIfEnded();
@@ -362,7 +373,7 @@ class Save {
 
   async #finish(lost: readonly (VfioMigrateError | null)[]): Promise<void> {
     try {
-      await this.#output.write(this.#writer.totals(this.#arcTimes()));
+      await this.#totals();
       if (this.#options.digest !== undefined) await this.#digest();
       await this.#output.write(this.#writer.end());
       await this.#output.finish();
@@ -385,6 +396,14 @@ class Save {
         cause: error,
       },
     );
+  }
+
+  /** What stands behind the drivers' bytes. */
+  async #totals(): Promise<void> {
+    for (const { config } of this.#sources) {
+      if (config !== null) await this.#output.write(this.#writer.config(config));
+    }
+    await this.#output.write(this.#writer.totals(this.#arcTimes()));
   }
 
   #arcTimes() {

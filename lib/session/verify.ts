@@ -20,6 +20,8 @@ export interface VerifyReport extends Jsonable {
    * on which they come after the bytes.
    */
   readonly digest: 'none' | 'verified' | 'not-checked';
+  /** Streams that have a configuration space beside them, and how large that is. */
+  readonly configurations: readonly { readonly stream: number; readonly bytes: number }[];
   /** Types of the unknown ancillary sections that were skipped, in order. Their checksums are right. */
   readonly skipped: readonly string[];
   readonly ns: bigint;
@@ -83,6 +85,10 @@ async function readAll(
     streams: scanner.totals!.streams,
     crc32c: `0x${scanner.end!.crc.toString(16).padStart(8, '0')}`,
     digest,
+    configurations: [...scanner.configs.values()].map(({ stream, space }) => ({
+      stream,
+      bytes: space.length,
+    })),
     skipped: reader.skipped.map((section) => section.type),
     ns: since(start),
   });

@@ -1,5 +1,6 @@
 /** The reference reader: bytes in, in chunks of any size; checked events out. Pure: no I/O. */
 
+import type { DeviceConfig } from './config.ts';
 import { crc32c } from './crc32c.ts';
 import { beginsLikeMagic } from './foreign.ts';
 import type { FrameHeader } from './format.ts';
@@ -16,6 +17,7 @@ export type StateEvent =
   | ({ readonly type: 'frame'; readonly section: Section; readonly bytes: Uint8Array } & FrameHeader)
   /** An unknown ancillary section that was skipped. */
   | { readonly type: 'skipped'; readonly section: Section }
+  | { readonly type: 'config'; readonly section: Section; readonly config: DeviceConfig }
   | { readonly type: 'totals'; readonly section: Section; readonly totals: TotalsDocument }
   | { readonly type: 'digest'; readonly section: Section; readonly digests: readonly StreamDigest[] }
   /** Good so far; nothing may follow. `close()` says whether that holds. */
@@ -106,6 +108,8 @@ export class StateFileDecoder {
       scanner.takePayload(section, bytes);
       if (section.kind === 'source') this.#onEvent({ type: 'source', section, source: scanner.source! });
       else if (section.kind === 'totals') this.#onEvent({ type: 'totals', section, totals: scanner.totals! });
+      else if (section.kind === 'config')
+        this.#onEvent({ type: 'config', section, config: [...scanner.configs.values()].at(-1)! });
       else if (section.kind === 'digest')
         this.#onEvent({ type: 'digest', section, digests: scanner.digests! });
       else this.#onEvent({ type: 'end', section });

@@ -19,6 +19,8 @@ export const FRAME_OVERHEAD_BYTES = SECTION_HEADER_BYTES + FRAME_HEADER_BYTES;
 export const MAX_FRAME_BYTES = 16 << 20;
 export const DEFAULT_FRAME_BYTES = 1 << 20;
 export const MAX_JSON_BYTES = 16 << 20;
+/** Payload of CONF. */
+export const MAX_CONF_BYTES = 64 << 10;
 export const END_BYTES = 32;
 /** Largest file and stream: what an offset of read(2) can hold. */
 export const MAX_OFFSET = (1n << 63n) - 1n;
@@ -31,7 +33,7 @@ export const MAX_UNKNOWN_SECTIONS = 4096;
 export const FLAG_CRITICAL = 1;
 
 /** How a reader treats the payload. */
-export type SectionKind = 'source' | 'frame' | 'totals' | 'digest' | 'end' | 'unknown';
+export type SectionKind = 'source' | 'frame' | 'config' | 'totals' | 'digest' | 'end' | 'unknown';
 
 export interface SectionRule {
   readonly kind: SectionKind;
@@ -50,6 +52,7 @@ export const SECTIONS: Readonly<Record<string, SectionRule>> = {
     min: BigInt(FRAME_HEADER_BYTES + 1),
     max: BigInt(FRAME_HEADER_BYTES + MAX_FRAME_BYTES),
   },
+  CONF: { kind: 'config', critical: false, min: 2n, max: BigInt(MAX_CONF_BYTES) },
   TOTL: { kind: 'totals', critical: true, min: 2n, max: BigInt(MAX_JSON_BYTES) },
   DGST: { kind: 'digest', critical: false, min: 2n, max: BigInt(MAX_JSON_BYTES) },
   'END ': { kind: 'end', critical: true, min: BigInt(END_BYTES), max: BigInt(END_BYTES) },
@@ -58,8 +61,9 @@ export const SECTIONS: Readonly<Record<string, SectionRule>> = {
 /** Which kinds may follow; `start` is the head. An unknown section changes nothing, so what may follow stays. */
 export const NEXT: Readonly<Record<SectionKind | 'start', readonly SectionKind[]>> = {
   start: ['source'],
-  source: ['frame', 'totals', 'unknown'],
-  frame: ['frame', 'totals', 'unknown'],
+  source: ['frame', 'config', 'totals', 'unknown'],
+  frame: ['frame', 'config', 'totals', 'unknown'],
+  config: ['config', 'totals', 'unknown'],
   totals: ['digest', 'end', 'unknown'],
   digest: ['end', 'unknown'],
   end: [],

@@ -6,6 +6,7 @@
  */
 import { type ErrorCode, type ErrorFacts, VfioMigrateError } from '../protocol/errors.ts';
 import { stateName } from '../protocol/states.ts';
+import { type DeviceConfig, parseConfig } from './config.ts';
 import { crc32c, crc32cCombine } from './crc32c.ts';
 import { FieldError } from './fields.ts';
 import { beginsLikeMagic, describeForeign } from './foreign.ts';
@@ -74,6 +75,8 @@ export class Scanner {
   source: SourceDocument | null = null;
   totals: TotalsDocument | null = null;
   digests: readonly StreamDigest[] | null = null;
+  /** What CONF says of the devices that have one, by stream number. */
+  readonly configs = new Map<number, DeviceConfig>();
   end: EndRecord | null = null;
   /** Counts per stream; there is none before SRCE. */
   counter = new Counter(0);
@@ -200,7 +203,7 @@ export class Scanner {
     return { ...header, kind, critical, offset: this.position, header: bytes };
   }
 
-  /** A whole payload of SRCE, TOTL, DGST or END. */
+  /** A whole payload of SRCE, CONF, TOTL, DGST or END. */
   takePayload(section: Section, payload: Uint8Array): void {
     this.#checkCrc(section, crc32c(payload));
     const crcBefore = this.crc;
@@ -213,6 +216,10 @@ export class Scanner {
         this.totals = parseTotals(payload);
         const difference = this.counter.differs(this.totals);
         if (difference) throw new FieldError(`its totals are wrong: ${difference}`);
+      } else if (section.kind === 'config') {
+        const config = parseConfig(payload, this.counter.streams.length);
+        if (this.configs.has(config.stream)) throw new FieldError(`stream ${config.stream} has another one`);
+        this.configs.set(config.stream, config);
       } else if (section.kind === 'digest') {
         this.digests = parseDigests(payload);
         if (this.digests.length !== this.counter.streams.length) throw new FieldError('a digest is missing');

@@ -1,4 +1,5 @@
 /** The reference writer: makes each part of a state file in order. Pure: the caller puts the bytes somewhere. */
+import { type DeviceConfig, encodeConfig } from './config.ts';
 import { crc32c, crc32cCombine } from './crc32c.ts';
 import {
   encodeEnd,
@@ -28,7 +29,7 @@ export interface WrittenRun {
 }
 
 /**
- * Calls in this order: `begin`, any number of `frame` and `adopt`, `totals`, `digest` at most once, `end`; `ancillary`
+ * Calls in this order: `begin`, any number of `frame` and `adopt`, `config` once for each stream that has one, `totals`, `digest` at most once, `end`; `ancillary`
  * anywhere between `begin` and `end`. Each gives the bytes to write next. Wrong order or a frame that the format
  * does not allow is a RangeError: a bug of the caller.
  */
@@ -39,6 +40,7 @@ export class StateFileWriter {
   crc = 0;
   #counter: Counter | null = null;
   #closed: 'open' | 'totals' | 'digest' | 'end' = 'open';
+  readonly #configs = new Set<number>();
 
   /** Magic, head and SRCE. */
   begin(source: SourceDocument): Uint8Array {
@@ -101,6 +103,16 @@ export class StateFileWriter {
     return this.#section(type, payload);
   }
 
+  /** CONF: what goes beside a stream. */
+  config(config: DeviceConfig): Uint8Array {
+    this.#stream(config.stream);
+    if (this.#closed !== 'open') throw new RangeError('a configuration after the totals');
+    if (this.#configs.has(config.stream))
+      throw new RangeError(`two configurations of stream ${config.stream}`);
+    this.#configs.add(config.stream);
+    return this.#section('CONF', encodeConfig(config));
+  }
+
   /** TOTL. `arcs` by stream number: what the source's driver did, and how long it took. */
   totals(arcs: readonly (readonly ArcTime[])[] = []): Uint8Array {
     this.#stream(0);
@@ -136,7 +148,8 @@ export class StateFileWriter {
 
   #checkRun(stream: number, phase: number): bigint {
     const { bytes } = this.#stream(stream);
-    if (this.#closed !== 'open') throw new RangeError('a frame after the totals');
+    if (this.#closed !== 'open' || this.#configs.size > 0)
+      throw new RangeError('a frame after a configuration or the totals');
     if (!PHASES.includes(phase)) throw new RangeError(`nothing is saved in state ${phase}`);
     return bytes;
   }

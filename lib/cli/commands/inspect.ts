@@ -1,5 +1,6 @@
 /** `vfio-migrate inspect FILE` */
-import { type InspectReport, inspect, type SectionEntry } from '../../session/inspect.ts';
+import type { ConfigFacts } from '../../protocol/pci.ts';
+import { type ConfigReport, type InspectReport, inspect, type SectionEntry } from '../../session/inspect.ts';
 import type { SourceDevice, StreamDigest, StreamTotals } from '../../statefile/index.ts';
 import type { CommandContext, CommandResult } from '../context.ts';
 import { fileOptions } from '../files.ts';
@@ -17,7 +18,17 @@ const CHECKED: Readonly<Record<InspectReport['checked'], string>> = {
 
 type Row = readonly [key: string, value: Value];
 
-function rows({ file, bytes, version, checked, source, sections, streams, digests }: InspectReport): Row[] {
+function rows({
+  file,
+  bytes,
+  version,
+  checked,
+  source,
+  sections,
+  streams,
+  digests,
+  configurations,
+}: InspectReport): Row[] {
   const { host, tool } = source;
   return [
     ['file', `${file}, ${exactSize(bytes)}, format ${version}`],
@@ -27,7 +38,9 @@ function rows({ file, bytes, version, checked, source, sections, streams, digest
     ['source kernel', `${host.kernel} ${host.machine}, ${host.byteOrder}-endian`],
     ['source mock', source.mock],
     ...source.devices.flatMap((device, stream) =>
-      deviceRows(device, stream, source.devices.length > 1, streams[stream], digests?.[stream]),
+      deviceRows(device, stream, source.devices.length > 1, streams[stream], digests?.[stream]).concat(
+        configRows(configurations.find((each) => each.stream === stream)),
+      ),
     ),
     ['sections', sections.map(sectionLine)],
   ];
@@ -69,6 +82,58 @@ function deviceRows(
     ['requests', totals?.arcs === undefined ? null : arcRows(totals.arcs)],
     ['sha256', digest?.sha256],
   ];
+}
+
+function configRows(config: ConfigReport | undefined): Row[] {
+  if (config === undefined) return [];
+  const { decoded, state, bytes, interrupts } = config;
+  return [
+    ['configuration', `${bytes} bytes, read in ${state}`],
+    ...(decoded === null ? [] : decodedRows(decoded)),
+    ['interrupts', interrupts.map(({ name, count }) => `${name} ${count}`).join(', ') || 'none'],
+  ];
+}
+
+function decodedRows({
+  vendor,
+  device,
+  command,
+  enabled,
+  bars,
+  capabilities,
+  msi,
+  msix,
+}: ConfigFacts): Row[] {
+  const used = bars.flatMap((bar, i) => (bar === 0 ? [] : [`${i}: ${hex(bar)}`]));
+  return [
+    ['pci ids', `${vendor}:${device}`],
+    ['command', `${hex(command)}${enabled.length === 0 ? '' : ` ${enabled.join(' ')}`}`],
+    ['bars', used.length === 0 ? null : used.join(', ')],
+    [
+      'capabilities',
+      capabilities.map(({ id, name, offset }) => `${name ?? hex(id)} at ${hex(offset)}`).join(', ') || null,
+    ],
+    [
+      'msi',
+      msi === null
+        ? null
+        : `${onOff(msi.enabled)}, ${msi.granted} of ${msi.vectors} messages, address ${hex(msi.address)}, data ${hex(msi.data)}`,
+    ],
+    [
+      'msi-x',
+      msix === null
+        ? null
+        : `${onOff(msix.enabled)}${msix.masked ? ', all masked' : ''}, ${counted(BigInt(msix.vectors), 'vector')}, table in BAR ${msix.table.bar} at ${hex(msix.table.offset)}`,
+    ],
+  ];
+}
+
+function onOff(value: boolean): string {
+  return value ? 'on' : 'off';
+}
+
+function hex(value: number | bigint): string {
+  return `0x${value.toString(16)}`;
 }
 
 /** `name=value` of what is in effect. */

@@ -2,19 +2,22 @@
 
 import type { Subject } from '../../compat/index.ts';
 import { describeDevice } from '../../describe/index.ts';
-import type { DeviceFacts, OpenDevice } from '../../device/types.ts';
+import type { DeviceFacts } from '../../device/types.ts';
 import { VfioMigrateError } from '../../protocol/errors.ts';
 import { checkLoad, type LoadCheck, overridesByPair, sourceSubject } from '../../session/compat.ts';
+import { parseRestore } from '../../session/config-space.ts';
 import {
   type LoadableInput,
   type LoadedDevice,
   type LoadGroupReport,
   type LoadOptions,
   loadGroup,
+  nothingToRestore,
   prepareLoad,
 } from '../../session/load.ts';
 import { PeerTarget, Watchdog } from '../../session/peer.ts';
 import { refusePfInUse, sessionWarnings } from '../../session/session.ts';
+import type { DeviceConfig } from '../../statefile/index.ts';
 import { type Input, openInput, openPeer } from '../../transport/index.ts';
 import { verdictText } from '../answers.ts';
 import { type CommandContext, type CommandResult, flag, text, textOf, texts } from '../context.ts';
@@ -23,7 +26,7 @@ import { afterClosing, type Found, findDevices, sessionOptions, withDevices } fr
 import { asError } from '../errors.ts';
 import { fileOptions } from '../files.ts';
 import { arcRows, duration, exactSize, keyValues, LINE_WIDTH, rate, type Value } from '../format.ts';
-import { type Keeper, keeperOf } from '../keep.ts';
+import { type Keeper, keeperOf, type Loaded } from '../keep.ts';
 import { peerTimeout, putOnRecord, recordedLatency, refuseForSeveral } from '../live.ts';
 import { overridesOf } from '../policy.ts';
 import { streamsOf, targetOf } from '../streams.ts';
@@ -31,6 +34,8 @@ import { streamsOf, targetOf } from '../streams.ts';
 export async function run(context: CommandContext): Promise<CommandResult> {
   const { options } = context;
   const then = (text(options, 'then') ?? 'stop') as NonNullable<LoadOptions['then']>;
+  const list = text(options, 'restoreConfig');
+  const restore = list === undefined ? undefined : parseRestore(list);
   const named = context.operands.map(targetOf);
   const found = await findDevices(
     context,
@@ -51,10 +56,13 @@ export async function run(context: CommandContext): Promise<CommandResult> {
       ...fileOptions(context, 'verify'),
       signal: source.signal,
     });
+    if (keeper?.needsConfig === true && prepared.configured?.length === 0)
+      throw nothingToRestore(input.name, 0);
     const order = streamsOf(prepared, named);
     const targets = order.map((i) => found[i]!);
     const checked = await compare(context, targets, prepared);
     const result = await withDevices(context, targets, warnings, async (devices) => {
+      let config: DeviceConfig | null = null;
       const loaded = await loadGroup(devices, prepared, {
         ...sessionOptions(context, 'load'),
         then,
@@ -62,6 +70,10 @@ export async function run(context: CommandContext): Promise<CommandResult> {
         ...latency,
         signal: source.signal,
         onMoved: source.moved,
+        ...(restore === undefined ? {} : { restoreConfig: restore }),
+        onConfig: (stream, its) => {
+          if (stream === 0) config = its;
+        },
         ...(peer === null ? {} : { peer }),
       });
       const notes = checked.flatMap((check, i) => aboutEach(loaded, i, check.notes));
@@ -73,7 +85,8 @@ export async function run(context: CommandContext): Promise<CommandResult> {
       );
       await putOnRecord(context, targets[0]!.facts, report.devices[0]!.arcs);
       await peer?.released(report.devices[0]!.stateAfter);
-      if (keeper !== null) await pass(context, keeper, devices[0]!, report.devices[0]!, text);
+      if (keeper !== null)
+        await pass(context, keeper, { device: devices[0]!, config }, report.devices[0]!, text);
       return { document: { ...documentOf(report, checked), warnings }, text };
     }).catch((error: unknown) => {
       throw withReport(error, checked);
@@ -180,17 +193,17 @@ function documentOf(
 async function pass(
   { messages }: CommandContext,
   keeper: Keeper,
-  device: OpenDevice,
+  loaded: Loaded,
   report: LoadedDevice,
   text: readonly string[],
 ): Promise<void> {
   if (keeper.takesOutput) for (const line of text) messages.say(line);
   try {
-    await keeper.take(device, report.stateAfter);
+    await keeper.take(loaded, report.stateAfter);
   } catch (error) {
     if (!(error instanceof VfioMigrateError)) throw error;
     const lost =
-      device.facts.resetsOnOpen === false ? '' : ', which may reset it: the loaded state is lost then';
+      loaded.device.facts.resetsOnOpen === false ? '' : ', which may reset it: the loaded state is lost then';
     throw new VfioMigrateError(error.code, error.message, {
       ...error.facts,
       stateAfter: report.stateAfter,

@@ -6,7 +6,7 @@ import { count, duration, exactSize, keyValues, rate } from '../format.ts';
 
 export async function run(context: CommandContext): Promise<CommandResult> {
   const report = await verify(context.args.file as string, fileOptions(context));
-  const { file, bytes, data, source, streams, crc32c, digest, skipped, ns } = report;
+  const { file, bytes, data, source, streams, crc32c, digest, configurations, skipped, ns } = report;
   const speed = rate(bytes, ns);
   return {
     document: { ...report },
@@ -20,6 +20,12 @@ export async function run(context: CommandContext): Promise<CommandResult> {
           : streams.map(
               ({ stream, bytes }) => `${stream}: ${source.devices[stream]!.address}, ${exactSize(bytes)}`,
             ),
+      ],
+      [
+        'configuration',
+        configurations.map(
+          ({ stream, bytes }) => `${bytes} bytes${streams.length === 1 ? '' : ` beside stream ${stream}`}`,
+        ),
       ],
       ['CRC32C', crc32c],
       ['digest', DIGEST[digest]],
