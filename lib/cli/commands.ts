@@ -94,6 +94,11 @@ const OWNER: readonly OptionSpec[] = [
     description: '… and the one that lets it go on, when the device is back',
   },
   {
+    flags: '--pause-first',
+    description: '… pause it before the session begins: it takes the device to STOP itself (virsh suspend)',
+    excludes: ['qmp', 'unpaused'],
+  },
+  {
     flags: '--qmp <socket>',
     description: 'adopted device: pauses the guest that has it by QMP (stop, cont)',
     excludes: ['pauseCmd', 'resumeCmd', 'unpaused'],
@@ -244,7 +249,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       { command: 'vfio-migrate save 0000:65:00.2 -o nic.vfmig', says: 'to a file' },
       {
         command:
-          "vfio-migrate save pid:4711 -o nic.vfmig --pause-cmd 'virsh suspend vm1' --resume-cmd 'virsh resume vm1'",
+          "vfio-migrate save pid:4711 -o nic.vfmig --pause-cmd './vmm pause' --resume-cmd './vmm resume'",
         says: 'of a running program',
       },
       {

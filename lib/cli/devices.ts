@@ -68,6 +68,7 @@ const OWNER_OPTIONS = [
   'unpaused',
   'pauseCmd',
   'resumeCmd',
+  'pauseFirst',
   'qmp',
   'freeze',
   'freezeMax',
@@ -157,10 +158,15 @@ export function ownerOptions({ options }: CommandContext): OwnerOptions {
     });
   }
   const freeze = freezeOption(options);
+  if (flag(options, 'pauseFirst') && pause === undefined) {
+    throw new VfioMigrateError('usage', '--pause-first is about --pause-cmd', {
+      remedy: 'Give --pause-cmd and --resume-cmd too; --qmp pauses first by itself.',
+    });
+  }
   const qmp = text(options, 'qmp');
   const owner =
     pause !== undefined && resume !== undefined
-      ? commandPause({ pause, resume })
+      ? commandPause({ pause, resume, first: flag(options, 'pauseFirst') })
       : qmp !== undefined
         ? qmpPause(qmp)
         : (freeze ?? (flag(options, 'unpaused') ? ('unpaused' as const) : undefined));

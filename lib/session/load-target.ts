@@ -41,6 +41,11 @@ export class LoadTarget {
     }
   }
 
+  /** Its owner was paused, and may have brought it to STOP itself: it does not run any more. */
+  async ownerPaused(): Promise<void> {
+    if ((await this.device.state()) === State.STOP) this.#base = State.STOP;
+  }
+
   /** State at the first GET. */
   get found(): number {
     return this.#found ?? State.ERROR;

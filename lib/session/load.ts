@@ -10,6 +10,7 @@ import { type Input, StateFileReader } from '../transport/index.ts';
 import { type RestoreItem, restoreConfig } from './config-space.ts';
 import { GroupSignal, goHome, inStep, MemberFailure } from './group.ts';
 import { GroupOutcome } from './group-outcome.ts';
+import { nothingToRestore, readiness } from './load-config.ts';
 import { type Feed, feedsOf } from './load-feed.ts';
 import { Answers, committed, recorded } from './load-peer.ts';
 import { LoadTarget, verdict } from './load-target.ts';
@@ -204,7 +205,7 @@ class Load {
     }
     try {
       this.#feeds = await feedsOf(this.#prepared, this.#targets);
-      await this.#guard.pause();
+      if (await this.#guard.pause()) await Promise.all(this.#targets.map((target) => target.ownerPaused()));
       await this.#fill();
       const { peer } = this.#options;
       if (peer !== undefined) await committed(this.#targets[0]!, this.#prepared.reader, peer);
@@ -379,32 +380,6 @@ class Load {
       ],
     };
   }
-}
-
-/** `usage`: a configuration space is to be restored, and the file has none of this stream. */
-export function nothingToRestore(file: string, stream: number): VfioMigrateError {
-  return new VfioMigrateError('usage', `${file} has no configuration space of stream ${stream}`, {
-    file,
-    remedy: 'Do without --restore-config and {config}: the program that uses the device has to set it up.',
-  });
-}
-
-/** Who thinks that a loaded device is ready for a guest has not looked at its registers. */
-function readiness(
-  { device }: LoadTarget,
-  config: DeviceConfig | null,
-  restored: readonly string[],
-): string[] {
-  if (config === null && device.facts.kind !== 'pci') return [];
-  if (restored.length > 0) {
-    return [
-      `restored of its configuration space: ${restored.join(', ')}; interrupts are set up by who uses it`,
-    ];
-  }
-  const missing = config === null ? ', and the file has none' : '';
-  return [
-    `not ready for a guest: its configuration space and interrupts were not restored${missing} (--restore-config, or the program that uses it)`,
-  ];
 }
 
 function skipped({ skipped: sections }: StateFileReader): string[] {

@@ -43,10 +43,18 @@ export interface OwnerOptions {
   readonly owner?: OwnerPause | 'unpaused';
 }
 
-/** Pauses and resumes by shell commands (`/bin/sh -c`), which have done their work when they end with 0. */
-export function commandPause(commands: { readonly pause: string; readonly resume: string }): OwnerPause {
+/**
+ * Pauses and resumes by shell commands (`/bin/sh -c`), which have done their work when they end with 0. `first`: before the
+ * session begins, for an owner that takes the device to STOP when it is paused.
+ */
+export function commandPause(commands: {
+  readonly pause: string;
+  readonly resume: string;
+  readonly first?: boolean;
+}): OwnerPause {
   return {
     how: '--pause-cmd',
+    first: commands.first === true,
     pause: () => shell(commands.pause, 'paused'),
     resume: () => shell(commands.resume, 'resumed'),
   };
@@ -139,12 +147,16 @@ export class OwnerGuard {
     this.#how = owner === undefined || owner === 'unpaused' ? null : owner;
   }
 
-  /** Before the first request that stops the device. A pause that fails is taken back: nobody would know of half of it. */
-  async pause(): Promise<void> {
-    if (this.#how === null || this.#paused) return;
+  /**
+   * Before the first request that stops the device: true when the owner was paused by this. A pause that fails is taken
+   * back: nobody would know of half of it.
+   */
+  async pause(): Promise<boolean> {
+    if (this.#how === null || this.#paused) return false;
     try {
       await this.#how.pause();
       this.#paused = true;
+      return true;
     } catch (error) {
       await this.#how.resume().catch(() => undefined);
       throw error;

@@ -42,6 +42,8 @@ export interface SavePlan {
   readonly runs: boolean;
   /** State in which the device is left. */
   readonly restore: KnownState;
+  /** State that a save which failed goes back to. */
+  readonly back: KnownState;
 }
 
 /**
@@ -71,6 +73,7 @@ export function savePlan(
     quiet: found === State.RUNNING && supports(flags, quiet) ? quiet : null,
     runs: way.restore !== State.STOP,
     restore: options.move === true ? State.STOP : way.restore,
+    back: way.restore,
   };
 }
 

@@ -47,6 +47,8 @@ export class SaveSource {
   precopied: PrecopyReport | null = null;
   /** Its state has moved on to another device: it stays in STOP. */
   givenUp = false;
+  /** The save failed: it goes back to where it was found, also when it was to move on. */
+  takenBack = false;
   /** What goes beside its bytes; null where it has none, or has not been asked yet. */
   config: DeviceConfig | null = null;
   #support: MigrationSupport | null = null;
@@ -87,16 +89,39 @@ export class SaveSource {
 
   /** State that it is left in. */
   get home(): KnownState {
-    return this.givenUp ? State.STOP : this.plan.restore;
+    if (this.givenUp) return State.STOP;
+    return this.takenBack ? this.plan.back : this.plan.restore;
   }
 
-  /** The same before the plan is known. */
+  /** Where a failure leaves it; null before that is known, and when it is not its owner's any more. */
   get homeOrNull(): KnownState | null {
-    return this.givenUp ? null : (this.#plan?.restore ?? null);
+    return this.givenUp ? null : (this.#plan?.back ?? null);
   }
 
   get part(): Part {
     return { runs: this.plan.runs, flags: this.support.flags };
+  }
+
+  /**
+   * Its owner was paused, and may have brought it to STOP itself, as QEMU does. Then it is saved from there and left there:
+   * the owner brings it back. A PRE_COPY of ours has ended by that, and with it the bytes that were read are of no use.
+   */
+  async ownerPaused(options: SaveOptions): Promise<void> {
+    const { address } = this.device.facts;
+    if (!this.plan.runs || (await this.device.state()) !== State.STOP) return;
+    if (this.plan.precopy !== null) {
+      throw new VfioMigrateError(
+        'owner-not-paused',
+        `${address}: its owner took it to STOP when it was paused, and so ended the PRE_COPY that it was saved in`,
+        {
+          device: address,
+          remedy:
+            'Have it paused before the session begins (--pause-first, or --qmp for QEMU), or do without PRE_COPY (--no-precopy).',
+        },
+      );
+    }
+    this.#plan = savePlan(this.support.flags, State.STOP, options);
+    this.notes.push('its owner took it to STOP when it was paused: it is left there for its owner to run');
   }
 
   /** MIG_DATA_SIZE. Some drivers ask firmware for it, which may fail; nothing depends on it. */

@@ -21,7 +21,7 @@ import { Requests } from './requests.ts';
 import { type FrameSink, SaveSource } from './save-source.ts';
 import type { SessionOptions } from './session.ts';
 import { sourceDocument } from './source.ts';
-import { type ArcRecord, errnoInfo } from './transition.ts';
+import { type Aftermath, type ArcRecord, errnoInfo } from './transition.ts';
 
 export interface SaveOptions extends SessionOptions, PrecopyOptions, DowntimeOptions {
   /** Leave the device in STOP: its state has moved on, and it must be closed or reset, never run. */
@@ -169,6 +169,8 @@ class Save {
   readonly #live: Live;
   readonly #requests = new Requests();
   #alone: SaveSource | null = null;
+  /** The file is whole. */
+  #kept = false;
 
   constructor(devices: readonly OpenDevice[], output: Output, options: SaveGroupOptions) {
     this.#sources = devices.map((device, stream) => new SaveSource(device, stream, options));
@@ -188,8 +190,8 @@ class Save {
 
   /** What a failure leaves of the devices' owner. */
   unwound(error: unknown): Promise<unknown> {
-    const move = this.#options.move === true;
-    return this.#guard.unwound(error, move ? null : this.#sources.map((source) => source.homeOrNull));
+    const given = this.#kept && this.#options.move === true;
+    return this.#guard.unwound(error, given ? null : this.#sources.map((source) => source.homeOrNull));
   }
 
   async run(): Promise<SaveGroupReport> {
@@ -289,7 +291,8 @@ class Save {
       const sink = this.#sink();
       await this.#precopy(sink);
       group.throwIfEnded();
-      await this.#guard.pause();
+      if (await this.#guard.pause())
+        await group.together(sources, (source) => source.ownerPaused(this.#options));
       await group.together(sources, (source) => source.keepConfig());
       live.stops();
       await this.#quiet();
@@ -377,8 +380,12 @@ class Save {
       if (this.#options.digest !== undefined) await this.#digest();
       await this.#output.write(this.#writer.end());
       await this.#output.finish();
+      this.#kept = true;
     } catch (error) {
-      const after = await this.#outcome.standing('the device was let go first');
+      const after =
+        this.#options.move === true
+          ? await this.#takeBack()
+          : await this.#outcome.standing('the device was let go first');
       throw this.#outcome.error(this.#explained(error), 0, after);
     }
     const first = lost.findIndex((error) => error !== null);
@@ -421,7 +428,7 @@ class Save {
   async #unwound(failure: unknown): Promise<unknown> {
     const failed = failure instanceof MemberFailure ? (failure.member as SaveSource) : null;
     const error = failure instanceof MemberFailure ? failure.error : failure;
-    const after = await unwind(this.#sources, this.#alone);
+    const after = await this.#takeBack();
     await this.#options.peer?.abort(after[0]?.stateAfter ?? 'unknown', (error as Error).message);
     const source = failed ?? this.#sources[0]!;
     const known = this.#explained(error);
@@ -435,6 +442,12 @@ class Save {
             { errno, cause: error },
           );
     return this.#outcome.error(told, source.stream, after);
+  }
+
+  /** A move that fails is none: the state is nowhere else, and the devices go back to where they were found. */
+  #takeBack(): Promise<Aftermath[]> {
+    for (const source of this.#sources) source.takenBack = true;
+    return unwind(this.#sources, this.#alone);
   }
 
   /** An errno that came from the output is the output's to explain. */

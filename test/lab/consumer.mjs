@@ -1,15 +1,15 @@
 #!/usr/bin/env node
 // A program that takes a loaded device: reads its registers, says whether they are right, and ends with exit code 7.
 //
-//   node consumer.mjs fd FD          the descriptor was inherited
+//   node consumer.mjs fd FD [CONFIG]  the descriptor was inherited, and one of a file with a configuration space
 //   node consumer.mjs listen SOCKET  it is passed to this socket
 
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { checkRegisters } from '../suite/mtty.mjs';
 import { host, lib } from './lab.mjs';
 
-const [how, where] = process.argv.slice(2);
+const [how, where, config] = process.argv.slice(2);
 const device = host.kernel.createDevice();
 
 /** One connection, one message with descriptors; gives the message. */
@@ -29,6 +29,13 @@ async function receive(path) {
   return { ...JSON.parse(Buffer.from(data).toString()), fds };
 }
 
+/** What the device has, and what was passed; both as hexadecimal digits. */
+async function bothConfigs(fd) {
+  const { size, offset } = await device.regionInfo(7);
+  const now = await device.pread(offset, Number(size));
+  return { now: Buffer.from(now).toString('hex'), passed: readFileSync(fd).toString('hex') };
+}
+
 let message = null;
 if (how === 'listen') message = await receive(where);
 else await device.adoptFd(Number(where));
@@ -36,6 +43,7 @@ else await device.adoptFd(Number(where));
 const at = (bar, register) => (BigInt(bar) << 40n) + BigInt(register);
 await checkRegisters({ read: async (bar, register) => (await device.pread(at(bar, register), 1))[0] });
 const state = lib.stateName(await device.getState());
+const seen = config === undefined ? {} : await bothConfigs(Number(config));
 await device.close();
-console.log(JSON.stringify({ right: true, state, message, stdin: existsSync('/proc/self/fd/0') }));
+console.log(JSON.stringify({ right: true, state, message, stdin: existsSync('/proc/self/fd/0'), ...seen }));
 process.exitCode = 7;

@@ -1,7 +1,7 @@
 /** Devices that another process has open: adopted, saved, loaded, and handed over (mock descriptors do not leave theirs). */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { IMAGE, writeRecipe } from '../suite/mtty.mjs';
@@ -273,6 +273,84 @@ export const owners = [
       assert.match(stdout, /left STOP; held until a signal came/);
       assert.equal(await stateOf(B), 'STOP');
       await withDevice(B, (device) => device.reset());
+    },
+  },
+  {
+    name: 'configuration space: saved beside the bytes, shown, written back where it is named, and passed to the program of --exec',
+    async run() {
+      await withDevice(A, async (device) => {
+        await device.reset();
+        await writeRecipe(registersOf(device));
+        await device.writeRegion(7, 0x10n, Uint8Array.of(0x00, 0x10, 0x00, 0xd0));
+        await device.writeRegion(7, 0x3cn, Uint8Array.of(11));
+      });
+      const seen = watchDriver(A);
+      assert.equal((await json(['save', A, '-o', file('config')])).configBytes, 255);
+      // Nothing of it is another request for a state.
+      assert.deepEqual(seen().steps, ['2>6', '6>3', '3>1', '1>2']);
+      const { configurations } = await json(['inspect', file('config')]);
+      const [{ decoded, interrupts, space, state }] = configurations;
+      assert.equal(state, 'PRE_COPY');
+      assert.deepEqual([decoded.vendor, decoded.device, decoded.interruptLine], ['0x4348', '0x3253', 11]);
+      assert.deepEqual(decoded.bars.slice(0, 2), [0xd0001001, 1]);
+      assert.deepEqual(
+        interrupts.map(({ name, count }) => [name, count]),
+        [
+          ['intx', 1],
+          ['msi', 1],
+        ],
+      );
+      await withDevice(B, async (device) => {
+        await device.writeRegion(7, 0x10n, Uint8Array.of(0x00, 0x20, 0x00, 0xe0));
+        await device.writeRegion(7, 0x3cn, Uint8Array.of(5));
+      });
+      const plain = await json(['load', '-i', file('config'), B]);
+      assert.match(plain.notes.join(), /^not ready for a guest/);
+      const consumer = [process.execPath, program('consumer.mjs'), 'fd', '{fd}', '{config}'];
+      const load = ['load', '-i', file('config'), B, '--then', 'running'];
+      const bare = await run([...load, '--exec', ...consumer]);
+      assert.equal(bare.code, 7, bare.stderr);
+      const { now, passed } = JSON.parse(bare.stdout);
+      assert.equal(passed, space);
+      assert.notEqual(now, passed);
+      const { code, stdout, stderr } = await run([...load, '--restore-config', 'all', '--exec', ...consumer]);
+      assert.equal(code, 7, stdout + stderr);
+      assert.match(stderr, /restored of its configuration space: bars, interrupt-line, command/);
+      const after = JSON.parse(stdout);
+      assert.deepEqual([after.right, after.state], [true, 'RUNNING']);
+      assert.equal(after.now, space);
+      // mtty keeps its command register to itself: what it does not take is an error, and the device is reset.
+      const resets = watchDriver(B);
+      const refused = await fails(1, 'config-not-restored', [
+        ...load.slice(0, 4),
+        '--restore-config',
+        '0x60+4,0xfe+2',
+      ]);
+      assert.match(refused.message, /2 bytes at 0xfe/);
+      assert.equal(resets().resets, 1);
+    },
+  },
+  {
+    name: 'removal of a device that load --hold has: the driver has no request interrupt, so it waits, and goes on when that ends',
+    async run() {
+      const uuid = 'dddddddd-0000-4000-8000-000000000004';
+      writeFileSync('/sys/class/mdev_bus/mtty/mdev_supported_types/mtty-2/create', uuid);
+      const { child, done } = start(['load', '-i', file('by-pid'), uuid, '--hold']);
+      let said = '';
+      child.stderr.on('data', (part) => (said += part));
+      await until('the device', () => said.includes('is held'));
+      const remove = spawn('sh', ['-c', `echo 1 > /sys/bus/mdev/devices/${uuid}/remove`], {
+        stdio: 'inherit',
+      });
+      const removed = new Promise((resolve) => remove.once('exit', resolve));
+      await until('the removal waits', () =>
+        readFileSync(`/proc/${remove.pid}/wchan`, 'utf8').includes('vfio_unregister_group_dev'),
+      );
+      assert.equal(child.exitCode, null);
+      child.kill('SIGTERM');
+      assert.equal((await done).code, 0);
+      assert.equal(await removed, 0);
+      assert.equal(existsSync(`/sys/bus/mdev/devices/${uuid}`), false);
     },
   },
 ];

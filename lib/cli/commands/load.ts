@@ -12,9 +12,9 @@ import {
   type LoadGroupReport,
   type LoadOptions,
   loadGroup,
-  nothingToRestore,
   prepareLoad,
 } from '../../session/load.ts';
+import { nothingToRestore } from '../../session/load-config.ts';
 import { PeerTarget, Watchdog } from '../../session/peer.ts';
 import { refusePfInUse, sessionWarnings } from '../../session/session.ts';
 import type { DeviceConfig } from '../../statefile/index.ts';
