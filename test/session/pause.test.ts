@@ -106,7 +106,7 @@ describe('an owner that takes the device to STOP when it is paused', () => {
 
 describe('a move that fails is none', () => {
   it.each([
-    ['while it is read', { call: 'read', fd: 'data', nth: 3, errno: 'EIO' }, 'read-failed'],
+    ['while it is read', { call: 'read', fd: 'data', nth: 3, errno: 'EIO' } as const, 'read-failed'],
     ['when it is stopped', { call: 'arc', arc: 'PRE_COPY>PRE_COPY_P2P', errno: 'EIO' }, 'transition-failed'],
   ])('%s: the device is where it was found, and its owner goes on', async (_when, fault, code) => {
     host.setFaults([{ ...fault, times: 1 }]);
