@@ -287,7 +287,7 @@ export const owners = [
       const seen = watchDriver(A);
       assert.equal((await json(['save', A, '-o', file('config')])).configBytes, 255);
       // Nothing of it is another request for a state.
-      assert.deepEqual(seen().steps, ['2>6', '6>3', '3>1', '1>2']);
+      assert.deepEqual(seen().steps, ['2>6', '6>7', '7>3', '3>1', '1>5', '5>2']);
       const { configurations } = await json(['inspect', file('config')]);
       const [{ decoded, interrupts, space, state }] = configurations;
       assert.equal(state, 'PRE_COPY');
