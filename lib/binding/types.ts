@@ -159,8 +159,11 @@ export interface NativeDevice {
    * there if descriptors came (`fds`): it is the first, the others are closed. No byte and none is the end of the stream.
    */
   receiveFd(peer: NativePeer, max: number): Promise<{ readonly data: Uint8Array; readonly fds: number }>;
-  /** One sendmsg of `data` (not empty) with all descriptors, in the order of {@link descriptors}, without waiting. */
-  sendFds(peer: NativePeer, data: Uint8Array): Promise<void>;
+  /**
+   * One sendmsg of `data` (not empty) with all descriptors, in the order of {@link descriptors}, without waiting. Behind
+   * them stand `more`: the kernel's numbers, of other devices, which stay open until this resolves.
+   */
+  sendFds(peer: NativePeer, data: Uint8Array, more?: readonly number[]): Promise<void>;
   /** The kernel's numbers of what is open, to be passed to a child. They are lent: nobody else closes them. */
   descriptors(): Promise<{
     readonly device: number | null;

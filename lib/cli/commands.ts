@@ -308,7 +308,8 @@ export const COMMANDS: readonly CommandSpec[] = [
       },
       {
         flags: '--exec <cmd...>',
-        description: 'run this command with the device; {fd} and {config} in it are replaced; comes last',
+        description:
+          'run this command with the device; {fd} and {config} in it are replaced, with several {fd:0}, {fd:1} …; comes last',
         rest: true,
         excludes: ['handOver', 'hold'],
       },

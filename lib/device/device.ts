@@ -378,9 +378,17 @@ export class VfioDevice implements OpenDevice {
     return this.#native.descriptors();
   }
 
-  async sendDescriptors(socket: NativePeer, data: Uint8Array): Promise<void> {
+  async sendDescriptors(
+    socket: NativePeer,
+    data: Uint8Array,
+    others: readonly OpenDevice[] = [],
+  ): Promise<void> {
     this.#mustBeOpen();
-    await this.#native.sendFds(socket, data);
+    const lent = await Promise.all(others.map((device) => device.descriptors()));
+    const more = lent.flatMap(({ device, iommufd, container, group }) =>
+      [device, iommufd, container, group].filter((fd) => fd !== null),
+    );
+    await this.#native.sendFds(socket, data, more);
   }
 
   /**

@@ -22,19 +22,14 @@ import type { Descriptors, Host, OpenDevice } from './types.ts';
 /** In the order in which they are passed; the device's own is always the first. */
 const ORDER: readonly (keyof Descriptors)[] = ['device', 'iommufd', 'container', 'group'];
 
-/** What stands for a descriptor's number in a command's arguments. */
-const PLACEHOLDERS: Readonly<Record<keyof Descriptors, string>> = {
-  device: '{fd}',
-  iommufd: '{iommufd}',
-  container: '{container}',
-  group: '{group}',
-};
-
-/** … and for that of a file with the configuration space, which is passed only where it is named. */
-export const CONFIG_PLACEHOLDER = '{config}';
+/** Stands for the number of a file with the configuration space, which is passed only where it is named. */
+export const CONFIG_PLACEHOLDER = /\{config(?::\d{1,4})?\}/;
 
 /** Standard input, output and error come before the descriptors that are passed. */
 const FIRST_FD = 3;
+
+/** Devices whose descriptors, three at most for each, fit into one message (SCM_MAX_FD, 253, of include/net/scm.h). */
+export const HAND_OVER_MOST = 84;
 
 function failed(device: string, why: string, remedy: string, cause?: unknown): VfioMigrateError {
   return new VfioMigrateError('hand-over-failed', why, {
@@ -86,32 +81,49 @@ export interface ConsumerOptions {
   readonly standard?: readonly (number | 'ignore')[];
   /** In a process group of its own, which `kill` ends as a whole. The terminal's Ctrl-C does not reach it. */
   readonly group?: boolean;
-  /** Configuration space that came with the state, for `{config}`. */
-  readonly config?: Uint8Array | null;
+  /** Configuration spaces that came with the state, for `{config}`, in order of the devices. */
+  readonly configs?: readonly (Uint8Array | null)[];
+}
+
+/** What a descriptor is, and of which device. */
+interface Place {
+  readonly name: keyof Descriptors | 'config';
+  readonly stream: number;
+}
+
+interface Passed extends Place {
+  readonly fd: number;
+}
+
+async function passedOf(devices: readonly OpenDevice[]): Promise<Passed[]> {
+  const open = await Promise.all(devices.map((device) => device.descriptors()));
+  return open.flatMap((each, stream) =>
+    ORDER.flatMap((name) => (each[name] === null ? [] : [{ name, stream, fd: each[name] }])),
+  );
 }
 
 /**
- * Starts a command that inherits standard input, output and error, and the device: its fd is 3, then follow those of the
- * iommufd, container and group that are open. `{fd}`, `{iommufd}`, `{container}` and `{group}` in its arguments are
- * replaced by their numbers. The device here stays open; whoever called closes it. Throws `hand-over-failed`; `usage`
- * for a placeholder of a descriptor that this device has not got, and for `{config}` without one. `{config}` is the number of
- * one more: a file with `config`, which has no name and stands at its start.
+ * Starts a command that inherits standard input, output and error, and the devices: the first one's fd is 3, then follow
+ * those of its iommufd, container and group that are open, then the next device's. `{fd}`, `{iommufd}`, `{container}` and
+ * `{group}` in its arguments are replaced by their numbers where there is one device; `{fd:N}` is that of device N, from 0.
+ * `{config}` and `{config:N}` are numbers behind all of these: a file with the device's `configs`, which has no name and
+ * stands at its start. The devices here stay open; whoever called closes them. Throws `hand-over-failed`; `usage` for a
+ * placeholder of a descriptor that a device has not got, and for `{config}` without one.
  */
 export async function startConsumer(
-  device: OpenDevice,
+  devices: readonly OpenDevice[],
   command: readonly string[],
-  { standard = [0, 1, 2], group = false, config = null }: ConsumerOptions = {},
+  { standard = [0, 1, 2], group = false, configs = [] }: ConsumerOptions = {},
 ): Promise<Consumer> {
-  const { address } = device.facts;
-  const open = await device.descriptors();
-  const passed = ORDER.filter((name) => open[name] !== null);
-  const wanted = command.some((word) => word.includes(CONFIG_PLACEHOLDER));
-  if (wanted && config === null) throw noConfig(address);
-  const [program = '', ...args] = command.map((word) =>
-    fillIn(word, passed, address).replaceAll(CONFIG_PLACEHOLDER, String(FIRST_FD + passed.length)),
-  );
-  const extra = wanted && config !== null ? [nameless(config)] : [];
-  const fds = [...passed.map((name) => open[name] as number), ...extra];
+  const { address } = devices[0]!.facts;
+  const passed = await passedOf(devices);
+  const named = configsNamed(command).filter((stream) => stream < devices.length);
+  const spaces = named.map((stream) => configs[stream] ?? noConfig(devices[stream]!.facts.address));
+  // Filled in before a file is made: it may throw.
+  const names = [...passed, ...named.map((stream): Place => ({ name: 'config', stream }))];
+  const [program = '', ...args] = command.map((word) => fillIn(word, names, devices));
+  const extra = spaces.map(nameless);
+  const fds = [...passed.map(({ fd }) => fd), ...extra];
   const child = spawn(program, args, { stdio: [...standard, ...fds], detached: group });
   for (const fd of extra) closeSync(fd);
   const ended = endOf(child);
@@ -126,8 +138,8 @@ export async function startConsumer(
   return { pid, ended, kill };
 }
 
-function noConfig(address: string): VfioMigrateError {
-  return new VfioMigrateError('usage', `the file has no configuration space of ${address} for {config}`, {
+function noConfig(address: string): never {
+  throw new VfioMigrateError('usage', `the file has no configuration space of ${address} for {config}`, {
     device: address,
     remedy: 'Do without {config}: the program has to set the device up by itself.',
   });
@@ -145,23 +157,44 @@ function nameless(bytes: Uint8Array): number {
   }
 }
 
-function fillIn(word: string, passed: readonly (keyof Descriptors)[], address: string): string {
-  let filled = word;
-  for (const name of ORDER) {
-    if (!filled.includes(PLACEHOLDERS[name])) continue;
-    const at = passed.indexOf(name);
-    if (at < 0) {
-      throw new VfioMigrateError(
-        'usage',
-        `${address} was opened without a descriptor for ${PLACEHOLDERS[name]}`,
-        {
-          remedy: '{container} and {group} are there with --via group, {iommufd} with --via cdev.',
-        },
-      );
-    }
-    filled = filled.replaceAll(PLACEHOLDERS[name], String(FIRST_FD + at));
+/** Whose configuration spaces the words name, each once, in order. */
+function configsNamed(command: readonly string[]): number[] {
+  const words = command.flatMap((word) => [...word.matchAll(PLACEHOLDER)]);
+  const streams = words.flatMap(([, name, number = '0']) => (name === 'config' ? [Number(number)] : []));
+  return [...new Set(streams)].sort((a, b) => a - b);
+}
+
+const PLACEHOLDER = /\{(fd|iommufd|container|group|config)(?::(\d{1,4}))?\}/g;
+
+const nameOf = (word: string) => (word === 'fd' ? 'device' : word) as Place['name'];
+
+/**
+ * Throws `usage` for a placeholder that says not which of `count` devices it is of, or names one that is not there. Which
+ * descriptors a device has is known when it is open.
+ */
+export function checkPlaceholders(command: readonly string[], count: number): void {
+  for (const [whole, name, number] of command.flatMap((word) => [...word.matchAll(PLACEHOLDER)])) {
+    if (number === undefined ? count === 1 : Number(number) < count) continue;
+    const what =
+      number === undefined
+        ? `${whole} stands for one device, and ${count} are loaded`
+        : `${whole} is of a device that is not there: ${count} ${count === 1 ? 'is' : 'are'} loaded`;
+    throw new VfioMigrateError('usage', what, {
+      remedy: `Number them as the streams of the file: {${name}:0}${count > 1 ? ` to {${name}:${count - 1}}` : ''}.`,
+    });
   }
-  return filled;
+}
+
+function fillIn(word: string, passed: readonly Place[], devices: readonly OpenDevice[]): string {
+  checkPlaceholders([word], devices.length);
+  return word.replaceAll(PLACEHOLDER, (whole, name: string, number = '0') => {
+    const at = passed.findIndex((each) => each.name === nameOf(name) && each.stream === Number(number));
+    if (at >= 0) return String(FIRST_FD + at);
+    const { address } = devices[Number(number)]!.facts;
+    throw new VfioMigrateError('usage', `${address} was opened without a descriptor for ${whole}`, {
+      remedy: '{container} and {group} are there with --via group, {iommufd} with --via cdev.',
+    });
+  });
 }
 
 /** Node's numbers of signals are the kernel's. */
@@ -192,31 +225,33 @@ export async function connectConsumer(host: Host, path: string): Promise<NativeP
 }
 
 /**
- * Sends the device and waits for the answer, one byte, that says that it has arrived: before that a copy in the socket is
- * the only one that is left, and goes with it. `about`: what else the line of JSON says: the name of the
- * state that the device is in, and its configuration space. Throws
+ * Sends devices, in one message, and waits for the answer, one byte, that says that they have arrived: before that a copy
+ * in the socket is the only one that is left, and goes with it. `about`: what else the line of JSON says of each: the name
+ * of the state that it is in, and its configuration space. Throws
  * `hand-over-failed`, `interrupted`.
  */
 export async function handOver(
-  device: OpenDevice,
+  devices: readonly OpenDevice[],
   peer: NativePeer,
-  about: { readonly state: string; readonly [member: string]: unknown },
+  about: readonly { readonly state: string; readonly [member: string]: unknown }[],
   signal?: AbortSignal,
 ): Promise<void> {
-  const { address } = device.facts;
-  const open = await device.descriptors();
-  const message = {
-    schema: 'vfio-migrate/hand-over/1',
-    device: address,
+  const [first, ...others] = devices as [OpenDevice, ...OpenDevice[]];
+  const address = devices.map(({ facts }) => facts.address).join(', ');
+  const passed = await passedOf(devices);
+  const each = devices.map((device, stream) => ({
+    device: device.facts.address,
     via: device.via,
-    ...about,
-    descriptors: ORDER.filter((name) => open[name] !== null),
-  };
+    ...about[stream]!,
+    descriptors: passed.filter((fd) => fd.stream === stream).map(({ name }) => name),
+  }));
+  const schema = 'vfio-migrate/hand-over/1';
+  const message = others.length === 0 ? { schema, ...each[0] } : { schema, devices: each };
   const cancel = () => peer.cancel();
   signal?.addEventListener('abort', cancel, { once: true });
   try {
     signal?.throwIfAborted();
-    await device.sendDescriptors(peer, new TextEncoder().encode(`${JSON.stringify(message)}\n`));
+    await first.sendDescriptors(peer, new TextEncoder().encode(`${JSON.stringify(message)}\n`), others);
     if ((await peer.read(1)).length > 0) return;
   } catch (error) {
     if (signal?.aborted === true) {

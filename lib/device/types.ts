@@ -158,7 +158,10 @@ export interface OpenDevice {
    */
   transferring<T>(work: () => Promise<T>): Promise<T>;
   descriptors(): Promise<Descriptors>;
-  /** Sends `data` and all descriptors, in the order of {@link Descriptors}, over a connected socket. */
-  sendDescriptors(socket: NativePeer, data: Uint8Array): Promise<void>;
+  /**
+   * Sends `data` and all descriptors, in the order of {@link Descriptors}, over a connected socket, in one message; behind
+   * them those of `others`, device by device.
+   */
+  sendDescriptors(socket: NativePeer, data: Uint8Array, others?: readonly OpenDevice[]): Promise<void>;
   close(): Promise<void>;
 }

@@ -123,7 +123,8 @@ class Device final : public Handle {
     uint32_t fds = 0;
   };
   Outcome<Received> ReceiveFd(const Fd& socket, size_t max);
-  Outcome<Nothing> SendFds(const Fd& socket, const Bytes& data);
+  /* `more`: descriptors of other devices, which stand behind this one's. */
+  Outcome<Nothing> SendFds(const Fd& socket, const Bytes& data, const std::vector<int>& more);
   /* Kernel's numbers, -1 where nothing is open, in the order in which SendFds() sends them. */
   struct Numbers {
     int device, iommufd, container, group;

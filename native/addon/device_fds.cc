@@ -14,7 +14,7 @@ namespace vfm {
 
 namespace {
 
-/* As many as a Device can have, and as many are looked at in a message. */
+/* As many as a Device can have. As many are looked at in a message that comes. */
 constexpr size_t kMaxFds = 4;
 
 struct Control {
@@ -84,25 +84,27 @@ Outcome<Device::Received> Device::ReceiveFd(const Fd& socket, size_t max) {
   return received;
 }
 
-Outcome<Nothing> Device::SendFds(const Fd& socket, const Bytes& data) {
+Outcome<Nothing> Device::SendFds(const Fd& socket, const Bytes& data, const std::vector<int>& more) {
   if (!device_.valid() || !socket.valid()) return Failure::Errno(EBADF, "sendmsg");
-  std::array<int, kMaxFds> numbers;
-  size_t count = 0;
+  std::vector<int> numbers;
   for (const Fd* fd : {&device_, &iommufd_, &container_, &group_}) {
-    if (fd->valid()) numbers[count++] = fd->get();
+    if (fd->valid()) numbers.push_back(fd->get());
   }
-  Control control;
+  numbers.insert(numbers.end(), more.begin(), more.end());
+  const size_t size = numbers.size() * sizeof(int);
+  /* operator new aligns for cmsghdr. */
+  std::vector<char> control(CMSG_SPACE(size));
   iovec part = {const_cast<uint8_t*>(data.data()), data.size()};
   msghdr message = {};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
-  message.msg_control = control.bytes.data();
-  message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
   cmsghdr* rights = CMSG_FIRSTHDR(&message);
   rights->cmsg_level = SOL_SOCKET;
   rights->cmsg_type = SCM_RIGHTS;
-  rights->cmsg_len = CMSG_LEN(count * sizeof(int));
-  memcpy(CMSG_DATA(rights), numbers.data(), count * sizeof(int));
+  rights->cmsg_len = CMSG_LEN(size);
+  memcpy(CMSG_DATA(rights), numbers.data(), size);
   const long put = Call([&] {
     return CallOptional(kernel_, &vfm_kernel::sendmsg, socket.get(), static_cast<const msghdr*>(&message),
                         MSG_DONTWAIT);

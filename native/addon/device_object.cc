@@ -16,6 +16,16 @@ int FdArg(Napi::Value value, const char* name) {
   return static_cast<int>(IntegerArg(value, name, 0, std::numeric_limits<int>::max()));
 }
 
+std::vector<int> FdsArg(Napi::Value value) {
+  std::vector<int> fds;
+  if (value.IsUndefined()) return fds;
+  if (!value.IsArray())
+    ThrowType(value.Env(), "ERR_INVALID_ARG_TYPE", "The \"more\" argument must be an array");
+  const auto numbers = value.As<Napi::Array>();
+  for (uint32_t i = 0; i < numbers.Length(); i++) fds.push_back(FdArg(numbers.Get(i), "more"));
+  return fds;
+}
+
 Napi::Value ToReceived(Napi::Env env, Device::Received& value) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("data", ToJs(env, value.data));
@@ -145,9 +155,11 @@ Napi::Value DeviceObject::ReceiveFd(const Napi::CallbackInfo& info) {
 Napi::Value DeviceObject::SendFds(const Napi::CallbackInfo& info) {
   Bytes data = BytesArg(info[1], "data", kMaxMessage);
   if (data.empty()) ThrowType(info.Env(), "ERR_INVALID_ARG_VALUE", "The \"data\" argument must not be empty");
-  return Ask(info, *native(), [d = native(), socket = PeerArg(info[0]), data = std::move(data)] {
-    return d->SendFds(*socket, data);
-  });
+  std::vector<int> more = FdsArg(info[2]);
+  return Ask(info, *native(),
+             [d = native(), socket = PeerArg(info[0]), data = std::move(data), more = std::move(more)] {
+               return d->SendFds(*socket, data, more);
+             });
 }
 
 Napi::Value DeviceObject::Descriptors(const Napi::CallbackInfo& info) {

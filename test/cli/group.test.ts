@@ -1,7 +1,7 @@
 /** Several devices on the command line: one file, which stream goes where, and what is refused before anything is opened. */
 import { existsSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { cli, type Outcome, scratch, shell } from '../helpers/cli.ts';
+import { cli, ended, type Outcome, scratch, shell, start } from '../helpers/cli.ts';
 import { violations } from '../helpers/schema.ts';
 
 const A = '83b8f4f2-509f-382f-3c1e-e6bfe0fa1001';
@@ -91,6 +91,24 @@ describe('two devices', () => {
     });
   });
 
+  it('are held together, also running, until a signal', async () => {
+    json('save', A, ONE_PORT, '-o', guest);
+    const child = start([...mock, '--json', 'load', '-i', guest, B, OTHER, '--hold', '--then', 'running']);
+    const outcome = ended(child);
+    let said = '';
+    await new Promise<void>((resolve) => {
+      child.stderr!.on('data', (part) => {
+        said += part;
+        if (said.includes('are held')) resolve();
+      });
+      child.once('exit', () => resolve());
+    });
+    expect(said).toContain(`2 devices are held; SIGTERM or Ctrl-C lets them go: mdev:${B} (RUNNING); mdev:`);
+    child.kill('SIGTERM');
+    const report = document(await outcome, 'load');
+    expect(report.devices).toMatchObject([{ stateAfter: 'RUNNING' }, { stateAfter: 'RUNNING' }]);
+  });
+
   it('go through a pipe', () => {
     const line = `$CLI ${mock.join(' ')} save ${A} ${ONE_PORT} -o - | $CLI ${mock.join(' ')} --json load -i - ${B} ${OTHER}`;
     expect(document(shell(line), 'load')).toMatchObject({
@@ -126,11 +144,22 @@ describe('refused before a device is opened', () => {
     ['a stream that is not there', [`0=${B}`, `2=${OTHER}`], /no stream 2/],
     ['a source that is not there', [`0=${B}`, `${B}=${OTHER}`], /no state of/],
     ['some with a stream, some without', [`0=${B}`, OTHER], /some without/],
-    ['a keeper of one', [B, OTHER, '--hold'], /keep one device/],
   ])('%s', (_, targets, why) => {
     json('save', A, ONE_PORT, '-o', guest);
     const refused = error(2, 'load', '-i', guest, ...targets);
     expect(refused).toMatchObject({ code: 'usage', message: expect.stringMatching(why) });
+  });
+
+  it.each([
+    ['{fd}', /\{fd\} stands for one device, and 2 are loaded/],
+    ['--fd={iommufd:2}', /\{iommufd:2\} is of a device that is not there/],
+    ['{fd:1}', /do not leave their process/],
+  ])('a program for the devices: %s', (word, why) => {
+    json('save', A, ONE_PORT, '-o', guest);
+    const refused = run('load', '-i', guest, B, OTHER, '--exec', 'true', word);
+    expect(refused.stderr).toMatch(why);
+    expect(refused.stderr).toMatch(/^next: /m);
+    expect(refused.status).toBe(word === '{fd:1}' ? 1 : 2);
   });
 
   it('a mix without P2P states, with the reason; not so when nobody writes to another', () => {

@@ -178,6 +178,25 @@ describe('sockets', () => {
     });
   });
 
+  test('so do those of others, behind it, more of them than a device can have', async () => {
+    const { socket } = await other(
+      `data, fds = receive()\nc.send(b','.join(os.readlink('/proc/self/fd/%d' % n).encode() for n in fds))`,
+    );
+    const [to, native, second] = [peer(), device(), device()];
+    await native.openCdev('/dev/zero');
+    await second.openContainer('/dev/null');
+    await second.openCdev('/dev/full');
+    const { device: full, container } = await second.descriptors();
+    await to.connect(socket);
+    await native.sendFds(to, Buffer.from('x'), [full!, container!, full!, full!, full!]);
+    expect(Buffer.from(await to.read(4096)).toString()).toBe(
+      '/dev/zero,/dev/full,/dev/null,/dev/full,/dev/full,/dev/full',
+    );
+    await expect(native.sendFds(to, Buffer.from('x'), 3 as unknown as number[])).rejects.toMatchObject({
+      code: 'ERR_INVALID_ARG_TYPE',
+    });
+  });
+
   test('a wait can be cancelled, and ends with the object', async () => {
     const { socket } = await other('c.recv(1)');
     const from = peer();

@@ -2,14 +2,30 @@
 // A program that takes a loaded device: reads its registers, says whether they are right, and ends with exit code 7.
 //
 //   node consumer.mjs fd FD [CONFIG]  the descriptor was inherited, and one of a file with a configuration space
+//   node consumer.mjs scratch FD…    the same of several; says what their scratch registers hold
 //   node consumer.mjs listen SOCKET  it is passed to this socket
 
 import { existsSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { checkRegisters } from '../suite/mtty.mjs';
+import { checkRegisters, Register } from '../suite/mtty.mjs';
 import { host, lib } from './lab.mjs';
 
-const [how, where, config] = process.argv.slice(2);
+const [how, where, config, ...more] = process.argv.slice(2);
+const at = (bar, register) => (BigInt(bar) << 40n) + BigInt(register);
+
+if (how === 'scratch') {
+  const seen = [];
+  for (const fd of [where, config, ...more]) {
+    const device = host.kernel.createDevice();
+    await device.adoptFd(Number(fd));
+    const scratch = (await device.pread(at(0, Register.SCR), 1))[0];
+    seen.push({ fd: Number(fd), scratch, state: lib.stateName(await device.getState()) });
+    await device.close();
+  }
+  console.log(JSON.stringify(seen));
+  process.exit(7);
+}
+
 const device = host.kernel.createDevice();
 
 /** One connection, one message with descriptors; gives the message. */
@@ -40,7 +56,6 @@ let message = null;
 if (how === 'listen') message = await receive(where);
 else await device.adoptFd(Number(where));
 
-const at = (bar, register) => (BigInt(bar) << 40n) + BigInt(register);
 await checkRegisters({ read: async (bar, register) => (await device.pread(at(bar, register), 1))[0] });
 const state = lib.stateName(await device.getState());
 const seen = config === undefined ? {} : await bothConfigs(Number(config));

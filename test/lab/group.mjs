@@ -1,6 +1,8 @@
 /** Two devices as one file, with the order taken from the driver's own log; and dirty tracking as this kernel has it. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { IMAGE, writeRecipe } from '../suite/mtty.mjs';
 import {
   A,
@@ -11,12 +13,21 @@ import {
   good,
   json,
   lib,
+  markLog,
   registersOf,
+  run,
   stateOf,
+  until,
+  via,
   watchDriver,
   watchSteps,
   withDevice,
 } from './lab.mjs';
+import { isStopped, withOwner } from './owners.mjs';
+
+const CONSUMER = fileURLToPath(new URL('consumer.mjs', import.meta.url));
+/** Descriptors that a device has open here. */
+const OPEN = ['device', ...(via === 'cdev' ? ['iommufd'] : ['container', 'group'])];
 
 /** The scratch register of port 0, in which the two devices differ. */
 const SCRATCH = 7;
@@ -127,6 +138,82 @@ export const group = [
       );
       assert.deepEqual([await scratchOf(A), await scratchOf(B)], [OTHER, 0xa5]);
     },
+  },
+  {
+    name: 'load of two with --exec: the program has both devices, and each has its registers',
+    run: async () => {
+      const load = ['load', '-i', file('two'), A, B, '--then', 'running'];
+      const command = [process.execPath, CONSUMER, 'scratch', '{fd:1}', '{fd:0}'];
+      const { code, stdout, stderr } = await run([...load, '--exec', ...command]);
+      assert.equal(code, 7, stdout + stderr);
+      assert.deepEqual(JSON.parse(stdout), [
+        { fd: 3 + OPEN.length, scratch: OTHER, state: 'RUNNING' },
+        { fd: 3, scratch: 0xa5, state: 'RUNNING' },
+      ]);
+      const unclear = await run([...load, '--exec', 'true', '{fd}']);
+      assert.equal(unclear.code, 2, unclear.stderr);
+    },
+  },
+  {
+    name: 'load of two with --hand-over: one message has all descriptors, device by device',
+    run: async () => {
+      const socket = file('consumer-of-two');
+      // It looks at the first device, whose registers are those of the recipe.
+      const consumer = spawn(process.execPath, [CONSUMER, 'listen', socket], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      let text = '';
+      consumer.stdout.on('data', (part) => (text += part));
+      const ended = new Promise((resolve) => consumer.once('close', resolve));
+      await until('the socket', () => existsSync(socket));
+      await json(['load', '-i', file('two'), A, B, '--hand-over', `unix:${socket}`]);
+      assert.equal(await ended, 7);
+      const { right, message } = JSON.parse(text);
+      assert.equal(right, true);
+      assert.deepEqual(
+        message.devices.map(({ device, state, descriptors }) => [device, state, descriptors]),
+        [A, B].map((uuid) => [`mdev:${uuid}`, 'STOP', OPEN]),
+      );
+      assert.ok(message.fds > OPEN.length, `${message.fds} descriptors`);
+      for (const uuid of [A, B]) await withDevice(uuid, (device) => device.reset());
+    },
+  },
+  {
+    name: 'two devices of one owner: it is paused once, before the first P2P state of any, and goes on when both run',
+    run: () =>
+      withOwner([A, B], async (it) => {
+        const seen = watchSteps([A, B]);
+        const report = await json([
+          'save',
+          ...it.fds.map((fd) => `pid:${it.pid}:${fd}`),
+          '-o',
+          file('owned'),
+          '--pause-cmd',
+          `kill -STOP ${it.pid}; ${markLog('paused')}`,
+          '--resume-cmd',
+          `${markLog('resumed')}; kill -CONT ${it.pid}`,
+        ]);
+        const steps = seen();
+        assert.deepEqual(
+          steps.filter(({ uuid }) => uuid === 'mark').map(({ step }) => step),
+          ['paused', 'resumed'],
+        );
+        inOrder(
+          steps,
+          ['2>6', '6>7', '7>3', '3>1', '1>5', '5>2'],
+          [
+            ['2>6', 'paused'],
+            ['paused', '6>7'],
+            ['5>2', 'resumed'],
+          ],
+        );
+        assert.deepEqual(
+          report.devices.map(({ bytes, stateFound, stateAfter }) => [bytes, stateFound, stateAfter]),
+          Array(2).fill(['96', 'RUNNING', 'RUNNING']),
+        );
+        assert.equal(isStopped(it), false);
+        assert.deepEqual(await it.ask('check'), { right: true });
+      }),
   },
   {
     name: 'one that does not fit is refused before the driver hears of any; overruled, the kernel refuses and both are reset',

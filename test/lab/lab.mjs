@@ -165,13 +165,18 @@ export function watchDriver(uuid) {
   };
 }
 
-/** The changes of state of several devices from here on, in the order in which the driver made them. */
+/** A shell command that puts a mark between the driver's lines in the kernel log. */
+export const markLog = (word) => `echo 'mtty lab: ${word}' > /dev/kmsg`;
+
+/** The changes of state of several devices from here on, in the order in which the driver made them; marks stand between them. */
 export function watchSteps(uuids) {
   const before = driverLog().length;
   return () =>
     driverLog()
       .slice(before)
       .flatMap((line) => {
+        const [, mark] = line.match(/^mtty lab: (\w+)/) ?? [];
+        if (mark !== undefined) return [{ uuid: 'mark', step: mark }];
         const uuid = uuids.find((each) => line.startsWith(`mtty ${each}: `));
         const [, from, to] = line.match(/mtty_step_state: (\d+) -> (\d+)/) ?? [];
         return uuid === undefined || from === undefined ? [] : [{ uuid, step: `${from}>${to}` }];

@@ -56,6 +56,7 @@ export async function owner(...uuids) {
   };
 }
 
+/** Runs `work` with a process that has these devices open. */
 export async function withOwner(uuids, work) {
   const program = await owner(...uuids);
   try {

@@ -159,8 +159,8 @@ describe('load --hold', () => {
       messages: { say: (line: string) => said.push(line) },
       signal: new AbortController().signal,
     } as unknown as Parameters<typeof keeperOf>[0];
-    const keeper = await keeperOf(context, host);
-    const held = keeper!.take({ device, config: null }, 'STOP');
+    const keeper = await keeperOf(context, host, 1);
+    const held = keeper!.take([{ device, config: null }], ['STOP']);
     await until(() => host.requestDevice(DEVICE));
     await held;
     expect(await keeper!.after()).toBe(0);

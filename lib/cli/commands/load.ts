@@ -42,7 +42,7 @@ export async function run(context: CommandContext): Promise<CommandResult> {
     named.map(({ device }) => device),
   );
   for (const { facts } of found) refusePfInUse(facts);
-  const keeper = await keeperFor(context, found);
+  const keeper = await keeperOf(context, found[0]!.host, found.length);
   if (then === 'running' && keeper === null) for (const { facts } of found) refuseRunningForNobody(facts);
   const warnings = keeper === null ? found.flatMap(({ facts }) => sessionWarnings(facts, 'load')) : [];
   if (found.length > 1) refuseForSeveral(context, ['peer', 'recordLatency']);
@@ -62,7 +62,7 @@ export async function run(context: CommandContext): Promise<CommandResult> {
     const targets = order.map((i) => found[i]!);
     const checked = await compare(context, targets, prepared);
     const result = await withDevices(context, targets, warnings, async (devices) => {
-      let config: DeviceConfig | null = null;
+      const configs: (DeviceConfig | null)[] = [];
       const loaded = await loadGroup(devices, prepared, {
         ...sessionOptions(context, 'load'),
         then,
@@ -72,7 +72,7 @@ export async function run(context: CommandContext): Promise<CommandResult> {
         onMoved: source.moved,
         ...(restore === undefined ? {} : { restoreConfig: restore }),
         onConfig: (stream, its) => {
-          if (stream === 0) config = its;
+          configs[stream] = its;
         },
         ...(peer === null ? {} : { peer }),
       });
@@ -85,8 +85,8 @@ export async function run(context: CommandContext): Promise<CommandResult> {
       );
       await putOnRecord(context, targets[0]!.facts, report.devices[0]!.arcs);
       await peer?.released(report.devices[0]!.stateAfter);
-      if (keeper !== null)
-        await pass(context, keeper, { device: devices[0]!, config }, report.devices[0]!, text);
+      const kept = devices.map((device, i) => ({ device, config: configs[i] ?? null }));
+      if (keeper !== null) await pass(context, keeper, kept, report.devices, text);
       return { document: { ...documentOf(report, checked), warnings }, text };
     }).catch((error: unknown) => {
       throw withReport(error, checked);
@@ -162,20 +162,6 @@ function said({ messages }: CommandContext, result: CommandResult): CommandResul
   return { ...result, text: [] };
 }
 
-/** Who keeps the device. A descriptor, a socket and a command line are for one: several are loaded and let go. */
-async function keeperFor(context: CommandContext, found: readonly Found[]): Promise<Keeper | null> {
-  const keeper = await keeperOf(context, found[0]!.host);
-  if (keeper === null || found.length === 1) return keeper;
-  await keeper.close();
-  throw new VfioMigrateError(
-    'usage',
-    '--exec, --hand-over and --hold keep one device, and several are named',
-    {
-      remedy: 'Use the library (loadGroup), which leaves the open devices to the program that called it.',
-    },
-  );
-}
-
 function aboutEach({ devices }: LoadGroupReport, stream: number, notes: readonly string[]): string[] {
   return devices.length === 1 ? [...notes] : notes.map((note) => `${devices[stream]!.device}: ${note}`);
 }
@@ -189,25 +175,33 @@ function documentOf(
   return each.length === 1 ? { ...each[0], ...report } : { ...report, devices: each };
 }
 
-/** The loaded device goes to whoever keeps it. A failure here loses what was loaded, where closing resets. */
+/** The loaded devices go to whoever keeps them. A failure here loses what was loaded, where closing resets. */
 async function pass(
   { messages }: CommandContext,
   keeper: Keeper,
-  loaded: Loaded,
-  report: LoadedDevice,
+  loaded: readonly Loaded[],
+  reports: readonly LoadedDevice[],
   text: readonly string[],
 ): Promise<void> {
   if (keeper.takesOutput) for (const line of text) messages.say(line);
   try {
-    await keeper.take(loaded, report.stateAfter);
+    await keeper.take(
+      loaded,
+      reports.map(({ stateAfter }) => stateAfter),
+    );
   } catch (error) {
     if (!(error instanceof VfioMigrateError)) throw error;
-    const lost =
-      loaded.device.facts.resetsOnOpen === false ? '' : ', which may reset it: the loaded state is lost then';
+    const lost = loaded.every(({ device }) => device.facts.resetsOnOpen === false)
+      ? ''
+      : ', which may reset it: the loaded state is lost then';
+    const recovery = `the state was loaded; the device was closed${lost}`;
     throw new VfioMigrateError(error.code, error.message, {
       ...error.facts,
-      stateAfter: report.stateAfter,
-      recovery: `the state was loaded; the device was closed${lost}`,
+      stateAfter: reports[0]!.stateAfter,
+      recovery,
+      ...(reports.length === 1
+        ? {}
+        : { devices: reports.map(({ device, stateAfter }) => ({ device, stateAfter, recovery })) }),
     });
   }
 }

@@ -112,7 +112,7 @@ const programOf =
   (command: string, patienceMs: number, signal: AbortSignal): Program =>
   async (device) => {
     const options = { standard: ['ignore', 2, 2], group: true } as const;
-    const consumer = await startConsumer(device, [SHELL, '-c', command], options);
+    const consumer = await startConsumer([device], [SHELL, '-c', command], options);
     const late = setTimeout(() => consumer.kill('SIGKILL'), patienceMs);
     const told = () => consumer.kill('SIGTERM');
     signal.addEventListener('abort', told, { once: true });
