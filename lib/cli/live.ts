@@ -4,9 +4,9 @@ import type { DeviceFacts } from '../device/types.ts';
 import { VfioMigrateError } from '../protocol/errors.ts';
 import {
   type ArcRecord,
-  type DowntimeOptions,
   type DowntimeReport,
   kindOf,
+  type Latency,
   latencyOf,
   PEER_TIMEOUT_MS,
   type PrecopyOptions,
@@ -15,6 +15,7 @@ import {
   predictionText,
   readLatency,
   recordLatency,
+  type SaveGroupOptions,
   type SaveOptions,
 } from '../session/index.ts';
 import { type CommandContext, type OptionValues, text } from './context.ts';
@@ -86,35 +87,39 @@ export function precopyText(report: PrecopyReport | null): string[] {
 /** What the options say about downtime, and what is on record. Throws `usage`; rejects as `readLatency`. */
 export async function downtimeOptions(
   { options }: CommandContext,
-  facts: DeviceFacts,
-): Promise<DowntimeOptions> {
+  facts: readonly DeviceFacts[],
+): Promise<Pick<SaveGroupOptions, 'downtimeLimitMs' | 'downtimeHardMs' | 'latencies'>> {
   const limit = numberOf(options, 'downtimeLimit', '--downtime-limit 300');
   const hard = numberOf(options, 'downtimeHard', '--downtime-hard 1000');
+  const latencies = await recordedLatencies(options, facts);
   return {
     ...(limit === null ? {} : { downtimeLimitMs: limit }),
     ...(hard === null ? {} : { downtimeHardMs: hard }),
-    ...(await recordedLatency(options, facts)),
+    ...(latencies === null ? {} : { latencies }),
   };
 }
 
-export async function recordedLatency(
+/** What is on record for each of these; null without a record. */
+export async function recordedLatencies(
   options: OptionValues,
-  facts: DeviceFacts,
-): Promise<{ latency?: ReturnType<typeof latencyOf> }> {
+  facts: readonly DeviceFacts[],
+): Promise<Latency[] | null> {
   const file = text(options, 'recordLatency');
-  return file === undefined ? {} : { latency: latencyOf(await readLatency(file), kindOf(facts)) };
+  if (file === undefined) return null;
+  const document = await readLatency(file);
+  return facts.map((each) => latencyOf(document, kindOf(each)));
 }
 
 /** After a session: its requests go on record. A file that cannot be written is no reason to lose the report. */
 export async function putOnRecord(
   { options, messages }: CommandContext,
-  facts: DeviceFacts,
-  arcs: readonly ArcRecord[],
+  facts: readonly DeviceFacts[],
+  devices: readonly { readonly arcs: readonly ArcRecord[] }[],
 ): Promise<void> {
   const file = text(options, 'recordLatency');
   if (file === undefined) return;
   try {
-    await recordLatency(file, kindOf(facts), arcs);
+    for (const [i, { arcs }] of devices.entries()) await recordLatency(file, kindOf(facts[i]!), arcs);
   } catch (error) {
     messages.say(`the latencies are not on record: ${(error as Error).message}`);
   }
@@ -127,24 +132,18 @@ export function peerTimeout({ options }: CommandContext): number {
 }
 
 /** Predicted and actual, side by side. */
-export function downtimeText({ ns, predicted, limitMs }: DowntimeReport): string[] {
-  const actual = ns === null ? 'does not run again here' : duration(ns);
+export function downtimeText({ ns, predicted, limitMs }: DowntimeReport, devices: number): string[] {
+  const again = devices === 1 ? 'does not run again here' : 'they do not run again here';
+  const actual = ns === null ? again : duration(ns);
   if (predicted === null) return ns === null ? [] : [actual];
   const limit = limitMs === null ? '' : `, limit ${limitMs} ms`;
-  return [`${actual}${limit}`, `predicted ${predictionText(predicted)}`];
+  return [`${actual}${limit}`, `predicted ${predictionText(predicted, devices)}`];
 }
 
-const FLAGS = {
-  peer: '--peer',
-  downtimeLimit: '--downtime-limit',
-  recordLatency: '--record-latency',
-} as const;
-
-/** Options that are about one device. Throws `usage` when one of them was given with several. */
-export function refuseForSeveral({ options }: CommandContext, names: readonly (keyof typeof FLAGS)[]): void {
-  const given = names.find((name) => text(options, name) !== undefined);
-  if (given === undefined) return;
-  throw new VfioMigrateError('usage', `${FLAGS[given]} is for one device, and several are named`, {
-    remedy: 'Name one device, or do without it.',
+/** A connection carries the state of one device. Throws `usage` for several. */
+export function refusePeerOfSeveral({ options }: CommandContext): void {
+  if (text(options, 'peer') === undefined) return;
+  throw new VfioMigrateError('usage', '--peer is for one device, and several are named', {
+    remedy: 'Name one device, or save all into a file or pipe (-o) and load that.',
   });
 }

@@ -164,7 +164,8 @@ export async function goHome<H extends Homing>(
   await Promise.all(members.filter((member) => member !== alone).map((member) => go(member, member.home)));
 }
 
-function waits({ part, home }: Homing): boolean {
+/** On its way home it waits in RUNNING_P2P for the others. */
+export function waits({ part, home }: Pick<Homing, 'part' | 'home'>): boolean {
   return home === State.RUNNING && (part.flags & Capability.P2P) !== 0n;
 }
 

@@ -13,6 +13,7 @@ export {
   type DowntimeOptions,
   type DowntimeReport,
   type DowntimeTerm,
+  type Latency,
   type Prediction,
   predict,
   predictionText,

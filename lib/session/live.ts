@@ -1,9 +1,9 @@
 /** What a save does so that nothing stands still for long: the gate before a device is stopped, and the clock after it. */
 import { loadBinding } from '../binding/index.ts';
 import { type KnownState, State, stateName, VfioMigrateError } from '../protocol/index.ts';
-import { type DowntimeReport, type Prediction, predict, predictionText } from './downtime.ts';
+import { type DowntimeReport, type Prediction, predict, predictionText, type Steps } from './downtime.ts';
 import type { GroupSignal } from './group.ts';
-import { MemberFailure } from './group.ts';
+import { MemberFailure, waits } from './group.ts';
 import { type PeerSource, SYNC } from './peer.ts';
 import type { Gate } from './precopy.ts';
 import type { SaveGroupOptions } from './save.ts';
@@ -19,6 +19,8 @@ export class Live {
   #ns: bigint | null = null;
   #hard: NodeJS.Timeout | undefined;
   target: { readonly device: string; readonly state: string } | null = null;
+  /** The device that is stopped when the others are quiet. */
+  alone: SaveSource | null = null;
 
   constructor(sources: readonly SaveSource[], group: GroupSignal, options: SaveGroupOptions) {
     this.#sources = sources;
@@ -34,14 +36,28 @@ export class Live {
 
   /** What has a say before this device is stopped; undefined where nothing has. */
   gate(source: SaveSource, sink: FrameSink): Gate | undefined {
-    const { peer, downtimeLimitMs, latency } = this.#options;
-    if (peer === undefined && downtimeLimitMs === undefined && latency === undefined) return undefined;
+    const { peer } = this.#options;
+    if (peer === undefined && !this.#predicts) return undefined;
     return async (last) => {
       // The target's driver has what was read so far: then it can be said what it makes of the initial bytes.
       if (peer !== undefined) await this.#synced(peer, sink);
-      this.#predicted = await this.#predict(source);
-      return this.#tooLong(source, this.#predicted, last);
+      // Of several, one has no last word: `decide` has, when all have read what they had.
+      if (this.#sources.length > 1 && (last || source.plan.precopy === null)) return null;
+      this.#predicted = await this.#predict();
+      return this.#tooLong(this.#predicted, last);
     };
+  }
+
+  get #predicts(): boolean {
+    const { downtimeLimitMs, latency, latencies } = this.#options;
+    return downtimeLimitMs !== undefined || latency !== undefined || latencies !== undefined;
+  }
+
+  /** All devices are ready to be stopped; throws when several of them must not be. */
+  async decide(): Promise<void> {
+    if (this.#sources.length === 1 || !this.#predicts) return;
+    this.#predicted = await this.#predict();
+    this.#tooLong(this.#predicted, true);
   }
 
   /**
@@ -56,13 +72,15 @@ export class Live {
     };
   }
 
-  #tooLong(source: SaveSource, prediction: Prediction, last: boolean): string | null {
+  #tooLong(prediction: Prediction, last: boolean): string | null {
     const { downtimeLimitMs } = this.#options;
     if (downtimeLimitMs === undefined || prediction.ms <= downtimeLimitMs) return null;
-    const says = `the downtime would be ${predictionText(prediction)}; the limit is ${downtimeLimitMs} ms`;
+    const count = this.#sources.length;
+    const says = `the downtime would be ${predictionText(prediction, count)}; the limit is ${downtimeLimitMs} ms`;
     if (!last) return says;
-    const { address } = source.device.facts;
-    throw new VfioMigrateError('downtime-exceeded', `${address} was not stopped: ${says}`, {
+    const { address } = this.#sources[0]!.device.facts;
+    const what = count === 1 ? `${address} was` : `${count} devices were`;
+    throw new VfioMigrateError('downtime-exceeded', `${what} not stopped: ${says}`, {
       device: address,
       remedy:
         'Allow more (--downtime-limit), wait longer (--precopy-max-seconds), or make the link faster; terms that are guesses become figures with --record-latency.',
@@ -77,23 +95,46 @@ export class Live {
     await peer.accepted(writer.streamOffset(0));
   }
 
-  async #predict(source: SaveSource): Promise<Prediction> {
-    const { peer, latency } = this.#options;
-    const bytes = await source.device.dataSize().catch(() => source.expected);
-    const from = stateName(await source.device.state());
-    const back = stateName(source.plan.restore);
-    const known = peer?.facts;
+  async #predict(): Promise<Prediction> {
+    const known = this.#options.peer?.facts;
+    const devices = await Promise.all(
+      this.#sources.map(async (source) => ({
+        bytes: await source.device.dataSize().catch(() => source.expected),
+        moved: {
+          bytes: source.phases.reduce((sum, phase) => sum + phase.bytes, 0n),
+          ns: source.movedNs,
+        },
+      })),
+    );
     return predict({
-      bytes,
-      moved: {
-        bytes: source.phases.reduce((sum, phase) => sum + phase.bytes, 0n),
-        ns: source.movedNs,
-      },
+      devices,
       targetRate: known?.bytesPerSecond ?? null,
-      stop: latency?.(from, 'STOP_COPY') ?? null,
-      back: latency?.('STOP_COPY', back) ?? null,
+      ...(await this.#requests()),
       target: known === undefined ? null : { stop: known.stopNs, run: known.runNs },
     });
+  }
+
+  /** The requests that are ahead, as Save makes them, and what is on record of each. */
+  async #requests(): Promise<{ stop: Steps; back: Steps }> {
+    const several = this.#sources.length > 1;
+    const [quiet, aloneStops, stops] = [[], [], []] as (bigint | null)[][];
+    const [wait, aloneRuns, runs] = [[], [], []] as (bigint | null)[][];
+    for (const source of this.#sources) {
+      const { device, plan, stream } = source;
+      const { latency, latencies } = this.#options;
+      const record = latencies === undefined ? latency : latencies[stream];
+      const at = (from: number, to: number) => record?.(stateName(from), stateName(to)) ?? null;
+      const from = plan.precopy ?? (await device.state());
+      const pauses = several && plan.quiet !== null;
+      if (pauses) quiet!.push(at(from, plan.quiet!));
+      const last = at(pauses ? plan.quiet! : from, State.STOP_COPY);
+      (source === this.alone ? aloneStops! : stops!).push(last);
+      const pausing = several && source !== this.alone && waits(source);
+      if (pausing) wait!.push(at(State.STOP_COPY, State.RUNNING_P2P));
+      const home = at(pausing ? State.RUNNING_P2P : State.STOP_COPY, plan.restore);
+      (source === this.alone ? aloneRuns! : runs!).push(home);
+    }
+    return { stop: [quiet!, aloneStops!, stops!], back: [wait!, aloneRuns!, runs!] };
   }
 
   /** The next request stops a device. */

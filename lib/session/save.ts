@@ -9,7 +9,7 @@ import { State, stateName, VfioMigrateError } from '../protocol/index.ts';
 import { StateFileWriter } from '../statefile/index.ts';
 import { digestsOf, type Output } from '../transport/index.ts';
 import type { Identity } from './compat.ts';
-import type { DowntimeOptions, DowntimeReport } from './downtime.ts';
+import type { DowntimeOptions, DowntimeReport, Latency } from './downtime.ts';
 import type { FreezeReport } from './freeze.ts';
 import { bringBack, GroupSignal, inStep, MemberFailure, unwind } from './group.ts';
 import { GroupOutcome } from './group-outcome.ts';
@@ -44,6 +44,8 @@ export interface SaveOptions extends SessionOptions, PrecopyOptions, DowntimeOpt
 export interface SaveGroupOptions extends Omit<SaveOptions, 'identity'> {
   /** What the devices are, in their order. */
   readonly identities?: readonly (Identity | undefined)[];
+  /** What is on record for each device's kind, in their order: they may be of different kinds. */
+  readonly latencies?: readonly Latency[];
   /** None of the devices writes to another: those without P2P states need not wait. */
   readonly noP2pBetween?: boolean;
 }
@@ -207,6 +209,7 @@ class Save {
     await this.#group.together(this.#sources, (source) => source.prepare(this.#options));
     const { alone } = inStep(this.#sources, this.#options.noP2pBetween === true);
     this.#alone = alone === null ? null : this.#sources[alone]!;
+    this.#live.alone = this.#alone;
     await this.#session(mode);
     if (peer !== undefined) this.#sources[0]!.givenUp = true;
     // One device was read in STOP_COPY when its stream had ended; nothing lies in between, and it stands still.
@@ -291,6 +294,7 @@ class Save {
       const sink = this.#sink();
       await this.#precopy(sink);
       group.throwIfEnded();
+      await live.decide();
       if (await this.#guard.pause())
         await group.together(sources, (source) => source.ownerPaused(this.#options));
       await group.together(sources, (source) => source.keepConfig());

@@ -1,5 +1,5 @@
 /** Several devices on the command line: one file, which stream goes where, and what is refused before anything is opened. */
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { cli, ended, type Outcome, scratch, shell, start } from '../helpers/cli.ts';
 import { violations } from '../helpers/schema.ts';
@@ -107,6 +107,23 @@ describe('two devices', () => {
     child.kill('SIGTERM');
     const report = document(await outcome, 'load');
     expect(report.devices).toMatchObject([{ stateAfter: 'RUNNING' }, { stateAfter: 'RUNNING' }]);
+  });
+
+  it('go on record, each by its kind; the downtime is predicted for both', () => {
+    const record = dir.file('latency.json');
+    const save = ['save', A, ONE_PORT, '-o', guest, '--force', '--record-latency', record];
+    const guessed = json(...save) as {
+      downtime: { predicted: { terms: { what: string; guess: boolean }[] } };
+    };
+    const guess = ({ downtime }: typeof guessed, name: string) =>
+      downtime.predicted.terms.find(({ what }) => what === name)?.guess;
+    expect(guess(guessed, 'stop')).toBe(true);
+    expect(guess(json(...save) as typeof guessed, 'stop')).toBe(false);
+    json('load', '-i', guest, B, OTHER, '--record-latency', record);
+    const { devices } = JSON.parse(readFileSync(record, 'utf8'));
+    expect(Object.keys(devices)).toEqual(['mtty mtty-2', 'mtty mtty-1']);
+    for (const arcs of Object.values(devices)) expect(Object.keys(arcs as object)).toContain('RESUMING>STOP');
+    expect(run(...save).stdout).toMatch(/predicted .* ms: stopping them .*running them again/);
   });
 
   it('go through a pipe', () => {

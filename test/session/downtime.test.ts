@@ -26,22 +26,48 @@ const arc = (ms: number, errno?: string) => ({
 });
 
 describe('a prediction', () => {
+  const one = { bytes: 100n << 20n, moved: { bytes: 10n << 20n, ns: 100n * MS } };
+  const small = { bytes: 1n << 20n, moved: { bytes: 10n << 20n, ns: 100n * MS } };
   const known = {
-    bytes: 100n << 20n,
-    moved: { bytes: 10n << 20n, ns: 100n * MS },
+    devices: [one],
     targetRate: null,
-    stop: 5n * MS,
-    back: 3n * MS,
+    stop: [[5n * MS]],
+    back: [[3n * MS]],
     target: null,
   };
   const rows: [string, Parameters<typeof predict>[0], number, string[]][] = [
     ['of what is measured', known, 1008, []],
     ['at the rate of the slower side', { ...known, targetRate: 50 << 20 }, 2008, []],
     ['a fast target changes nothing', { ...known, targetRate: 500 << 20 }, 1008, []],
-    ['with nothing on record', { ...known, stop: null, back: null }, 1040, ['stop', 'back']],
-    ['with too few bytes for a rate', { ...known, moved: { bytes: 24n, ns: 1n } }, 1008, ['move']],
-    ['without an estimate of the size', { ...known, bytes: null }, 8, ['move']],
+    ['with nothing on record', { ...known, stop: [[null]], back: [[null]] }, 1040, ['stop', 'back']],
+    [
+      'with too few bytes for a rate',
+      { ...known, devices: [{ ...one, moved: { bytes: 24n, ns: 1n } }] },
+      1008,
+      ['move'],
+    ],
+    ['without an estimate of the size', { ...known, devices: [{ ...one, bytes: null }] }, 8, ['move']],
     ['to a target', { ...known, target: { stop: 7n * MS, run: 2n * MS } }, 1014, []],
+    ['of two that move side by side', { ...known, devices: [one, one] }, 1008, []],
+    ['of two, one of which has most', { ...known, devices: [one, small] }, 1008, []],
+    [
+      'of two, one of them not measured',
+      { ...known, devices: [small, { bytes: 9n << 20n, moved: { bytes: 0n, ns: 0n } }] },
+      108,
+      ['move'],
+    ],
+    [
+      'of two, one without an estimate',
+      { ...known, devices: [one, { ...one, bytes: null }] },
+      1008,
+      ['move'],
+    ],
+    [
+      'the slowest of each step',
+      { ...known, stop: [[2n * MS, 30n * MS], [], [4n * MS]], back: [[null, 50n * MS]] },
+      1084,
+      ['back'],
+    ],
     ['to a target that stays in STOP', { ...known, target: { stop: null, run: 0n } }, 1025, ['target-stop']],
   ];
   it.each(rows)('%s', (_what, inputs, ms, guesses) => {

@@ -257,6 +257,98 @@ describe('one file', () => {
   });
 });
 
+describe('downtime', () => {
+  const p2p = { 'PRE_COPY>PRE_COPY_P2P': 60, 'PRE_COPY_P2P>STOP_COPY': 60, 'RUNNING_P2P>RUNNING': 60 };
+
+  test('is that of the whole: from the first request that stops one until the last runs', async () => {
+    const from = await devices({}, { arc_delay_ms: p2p });
+    const { downtime } = await savedTo(from, 'downtime', { downtimeLimitMs: 60_000 });
+    expect(downtime.ns).toBeGreaterThan(180_000_000n);
+    expect(downtime.limitMs).toBe(60_000);
+    const terms = Object.fromEntries(downtime.predicted!.terms.map((term) => [term.what, term]));
+    // Nobody has measured four steps: into the P2P states, to STOP_COPY, and back.
+    expect(terms.stop).toMatchObject({ ms: 40, guess: true });
+    expect(terms.back).toMatchObject({ ms: 40, guess: true });
+    expect(terms.move!.from).toContain('of 2 devices');
+  });
+
+  test('is predicted from what is on record for each, the slowest of each step', async () => {
+    const from = await devices({}, {}, { flags: ['STOP_COPY', 'PRE_COPY'] });
+    const asked: string[][] = [[], [], []];
+    const record = (ms: number, i: number) => (a: string, b: string) => {
+      asked[i]!.push(`${a}>${b}`);
+      return BigInt(ms) * 1_000_000n;
+    };
+    const { downtime } = await savedTo(from, 'recorded', { latencies: [1, 100, 10].map(record) });
+    const terms = Object.fromEntries(downtime.predicted!.terms.map((term) => [term.what, term]));
+    expect(terms.stop).toMatchObject({ ms: 210, guess: false, from: 'the record' });
+    expect(terms.back).toMatchObject({ ms: 210, guess: false });
+    expect([...new Set(asked[1])]).toEqual([
+      'PRE_COPY>PRE_COPY_P2P',
+      'PRE_COPY_P2P>STOP_COPY',
+      'STOP_COPY>RUNNING_P2P',
+      'RUNNING_P2P>RUNNING',
+    ]);
+    expect([...new Set(asked[2])]).toEqual(['PRE_COPY>STOP_COPY', 'STOP_COPY>RUNNING']);
+  });
+
+  test('none is stopped while the prediction is over the limit, whether or not it has PRE_COPY', async () => {
+    const from = await devices({}, { flags: ['STOP_COPY', 'P2P'] });
+    const error = await failure(savedTo(from, 'limit', { downtimeLimitMs: 1, precopyMaxMs: 200 }));
+    expect(error).toMatchObject({ code: 'downtime-exceeded', exitCode: 10 });
+    expect(error.message).toMatch(/2 devices were not stopped: .*stopping them .*a guess/);
+    expect(error.facts.devices).toHaveLength(2);
+    expect(walked('PRE_COPY>PRE_COPY_P2P')).toEqual([]);
+    expect(walked('RUNNING>RUNNING_P2P')).toEqual([]);
+    expect(states()).toEqual(['RUNNING', 'RUNNING']);
+  });
+
+  test('all come back when they have stood still for too long', async () => {
+    const from = await devices({}, { arc_delay_ms: p2p });
+    const error = await failure(savedTo(from, 'hard', { downtimeHardMs: 20 }));
+    expect(error.message).toMatch(/2 devices have stood still for more than 20 ms|2 devices stood still/);
+    expect(error).toMatchObject({ code: 'downtime-exceeded' });
+    expect(states()).toEqual(['RUNNING', 'RUNNING']);
+    expect(existsSync(file('hard'))).toBe(false);
+  });
+});
+
+describe('the owner of several devices', () => {
+  const paused = (report: string[]) => ({
+    how: 'a test',
+    pause: async () => void report.push(`pause ${states().join(' ')}`),
+    resume: async () => void report.push(`resume ${states().join(' ')}`),
+  });
+
+  test('is paused once, when all have read in PRE_COPY, and resumed once, when all run', async () => {
+    const from = await devices({}, {}, {});
+    const seen: string[] = [];
+    await savedTo(from, 'owner', { owner: paused(seen) });
+    expect(seen).toEqual(['pause PRE_COPY PRE_COPY PRE_COPY', 'resume RUNNING RUNNING RUNNING']);
+  });
+
+  test('that is paused before the session begins, as by QMP, is so once', async () => {
+    const from = await devices({}, {});
+    const seen: string[] = [];
+    await savedTo(from, 'owner', { owner: { ...paused(seen), first: true } });
+    expect(seen).toEqual(['pause RUNNING RUNNING', 'resume RUNNING RUNNING']);
+  });
+
+  test('goes on when one fails and all are back; stays paused when one is not', async () => {
+    const from = await devices({}, {}, {});
+    const seen: string[] = [];
+    const fault: Fault = { call: 'arc', arc: 'PRE_COPY_P2P>STOP_COPY', device: addressOf(1), errno: 'EIO' };
+    host.setFaults([{ ...fault, times: 1 }]);
+    const error = await failure(savedTo(from, 'owner-failed', { owner: paused(seen) }));
+    expect(error.facts.recovery).toContain('its owner was resumed');
+    expect(seen).toEqual(['pause PRE_COPY PRE_COPY PRE_COPY', 'resume RUNNING RUNNING RUNNING']);
+    host.setFaults([{ ...fault, arc: 'STOP_COPY>STOP', times: 0 }]);
+    seen.length = 0;
+    await failure(savedTo(from, 'owner-kept', { owner: paused(seen) }));
+    expect(seen).toEqual(['pause PRE_COPY PRE_COPY PRE_COPY']);
+  });
+});
+
 describe('back-pressure', () => {
   /** When the last read or write of a device's data fd ended. */
   const doneAt = (i: number, call: 'read' | 'write') =>

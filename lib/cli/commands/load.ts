@@ -27,7 +27,7 @@ import { asError } from '../errors.ts';
 import { fileOptions } from '../files.ts';
 import { arcRows, duration, exactSize, keyValues, LINE_WIDTH, rate, type Value } from '../format.ts';
 import { type Keeper, keeperOf, type Loaded } from '../keep.ts';
-import { peerTimeout, putOnRecord, recordedLatency, refuseForSeveral } from '../live.ts';
+import { peerTimeout, putOnRecord, recordedLatencies, refusePeerOfSeveral } from '../live.ts';
 import { overridesOf } from '../policy.ts';
 import { streamsOf, targetOf } from '../streams.ts';
 
@@ -45,8 +45,8 @@ export async function run(context: CommandContext): Promise<CommandResult> {
   const keeper = await keeperOf(context, found[0]!.host, found.length);
   if (then === 'running' && keeper === null) for (const { facts } of found) refuseRunningForNobody(facts);
   const warnings = keeper === null ? found.flatMap(({ facts }) => sessionWarnings(facts, 'load')) : [];
-  if (found.length > 1) refuseForSeveral(context, ['peer', 'recordLatency']);
-  const latency = await recordedLatency(options, found[0]!.facts);
+  if (found.length > 1) refusePeerOfSeveral(context);
+  const latency = (await recordedLatencies(options, [found[0]!.facts]))?.[0];
   const source = await openSource(context);
   const { input, peer } = source;
   try {
@@ -67,7 +67,7 @@ export async function run(context: CommandContext): Promise<CommandResult> {
         ...sessionOptions(context, 'load'),
         then,
         noP2pBetween: options.p2pBetween === false,
-        ...latency,
+        ...(latency === undefined ? {} : { latency }),
         signal: source.signal,
         onMoved: source.moved,
         ...(restore === undefined ? {} : { restoreConfig: restore }),
@@ -83,7 +83,11 @@ export async function run(context: CommandContext): Promise<CommandResult> {
         checked,
         targets.map(({ facts }) => keeper?.says ?? afterClosing(facts)),
       );
-      await putOnRecord(context, targets[0]!.facts, report.devices[0]!.arcs);
+      await putOnRecord(
+        context,
+        targets.map(({ facts }) => facts),
+        report.devices,
+      );
       await peer?.released(report.devices[0]!.stateAfter);
       const kept = devices.map((device, i) => ({ device, config: configs[i] ?? null }));
       if (keeper !== null) await pass(context, keeper, kept, report.devices, text);

@@ -19,7 +19,7 @@ import {
   precopyOptions,
   precopyText,
   putOnRecord,
-  refuseForSeveral,
+  refusePeerOfSeveral,
 } from '../live.ts';
 
 export async function run(context: CommandContext): Promise<CommandResult> {
@@ -29,8 +29,9 @@ export async function run(context: CommandContext): Promise<CommandResult> {
   const warnings = found.flatMap(({ facts }) => sessionWarnings(facts, 'save'));
   const identities: Identity[] = [];
   for (const each of found) identities.push(await identify(context, each));
-  if (found.length > 1) refuseForSeveral(context, ['peer', 'downtimeLimit', 'recordLatency']);
-  const live = { ...precopyOptions(context), ...(await downtimeOptions(context, found[0]!.facts)) };
+  if (found.length > 1) refusePeerOfSeveral(context);
+  const kinds = found.map(({ facts }) => facts);
+  const live = { ...precopyOptions(context), ...(await downtimeOptions(context, kinds)) };
   // The output before the device: opening that may reset it, and a name that is taken is no reason to.
   const report = await withSink(context, (output, peer) =>
     withDevices(context, found, warnings, (devices) =>
@@ -45,12 +46,12 @@ export async function run(context: CommandContext): Promise<CommandResult> {
       }),
     ),
   );
-  await putOnRecord(context, found[0]!.facts, report.devices[0]!.arcs);
+  await putOnRecord(context, kinds, report.devices);
   return {
     document: { ...documentOf(report), warnings },
     text: summary(
       options.output === '-' ? { ...report, notes: [...report.notes, UNANSWERED] } : report,
-      found.map(({ facts }) => facts),
+      kinds,
     ),
   };
 }
@@ -105,7 +106,7 @@ function summary(report: SaveGroupReport, facts: readonly DeviceFacts[]): string
       ['pre-copy', precopyText(device.precopy)] as const,
       ...(several ? deviceEnd(report, device, facts[i]!) : []),
     ]),
-    ['downtime', downtimeText(report.downtime)],
+    ['downtime', downtimeText(report.downtime, devices.length)],
     ['frozen', freezeText(report.freeze)],
     [target === null ? 'file' : 'sent', exactSize(fileBytes)],
     ['time', `${duration(ns)}${speed === null ? '' : `, ${speed}`}`],
