@@ -1,6 +1,6 @@
 /** `save --peer` and `load --peer` as two processes; downtime and its record on the command line. */
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, it } from 'vitest';
 import { cli, ended, scratch, shell, start } from '../helpers/cli.ts';
@@ -81,7 +81,6 @@ describe('save --peer', () => {
     const loaded = ended(target);
     while (!existsSync(path)) await sleep(20);
     const slow = dir.file('slow.json');
-    const { writeFileSync } = await import('node:fs');
     const nic = {
       kind: 'pci',
       address: SOURCE,
@@ -106,6 +105,38 @@ describe('save --peer', () => {
     expect(status).not.toBe(0);
   });
 });
+
+it.each(['in the middle of the state', 'when it has validated it'])(
+  'save --peer: a target that is killed %s: the source runs on, and says so',
+  { timeout: 120_000 },
+  async (when) => {
+    const path = dir.file(`target-${when.length}`);
+    const target = start(['--mock', 'masks', 'load', '--peer', `unix:${path}`, TARGET]);
+    const gone = ended(target);
+    while (!existsSync(path)) await sleep(20);
+    const slow = dir.file('slow-source.json');
+    const early = when.startsWith('in');
+    // Slow to read, so that the target is in the middle of its state; or slow to reach STOP, so that it waits for the commit.
+    const knobs = early ? { bandwidth: 1 << 16 } : { arc_delay_ms: { 'STOP_COPY>STOP': 15_000 } };
+    const nic = { kind: 'pci', address: SOURCE, group: 1, driver: 'mock_vfio_pci' };
+    const ids = { vendor: '0x1af4', device: '0x10ff' };
+    const migration = { size: '1MiB', initial_bytes: '64KiB', ...knobs };
+    writeFileSync(slow, JSON.stringify({ name: 'slow', devices: [{ ...nic, ...ids, migration }] }));
+    const source = start(['--mock', slow, 'save', SOURCE, '--peer', `unix:${path}`]);
+    const saved = ended(source);
+    let said = '';
+    source.stderr!.on('data', (part) => (said += part));
+    // The request is said to be slow after five seconds: then the target waits for the commit.
+    while (!said.includes(early ? 'is reset' : 'STOP_COPY → STOP has taken')) await sleep(20);
+    if (early) await sleep(1500);
+    target.kill('SIGKILL');
+    const { status, stderr } = await saved;
+    expect(stderr).toMatch(/the other end \(unix:.*\): /);
+    expect(stderr).toMatch(/state now: RUNNING \(pci:0000:40:00.0\)\ndone about it: went back to RUNNING/);
+    expect(status).toBe(1);
+    await gone;
+  },
+);
 
 describe('downtime on the command line', () => {
   it('a limit is kept by not stopping the device', () => {

@@ -306,7 +306,7 @@ describe('downtime', () => {
   test('all come back when they have stood still for too long', async () => {
     const from = await devices({}, { arc_delay_ms: p2p });
     const error = await failure(savedTo(from, 'hard', { downtimeHardMs: 20 }));
-    expect(error.message).toMatch(/2 devices have stood still for more than 20 ms|2 devices stood still/);
+    expect(error.message).toMatch(/2 devices have stood still for more than 20 ms/);
     expect(error).toMatchObject({ code: 'downtime-exceeded' });
     expect(states()).toEqual(['RUNNING', 'RUNNING']);
     expect(existsSync(file('hard'))).toBe(false);
@@ -397,6 +397,10 @@ describe('one of 64 devices fails', () => {
     ['entering the P2P state', arc('PRE_COPY>PRE_COPY_P2P')],
     ['being stopped', arc('PRE_COPY_P2P>STOP_COPY')],
     ['at its end', { call: 'read', fd: 'data', device: addressOf(ODD), nth: 4, errno: 'EIO' }],
+    [
+      'in the middle of STOP_COPY',
+      { call: 'read', fd: 'data', device: addressOf(ODD), nth: 3, errno: 'EIO' },
+    ],
   ])('%s: all come back, and there is no file', async (_, fault) => {
     const from = await devices(...Array.from({ length: COUNT }, () => ({ size: 20_000 })));
     host.setFaults([{ ...fault, times: 1 }]);
@@ -407,7 +411,21 @@ describe('one of 64 devices fails', () => {
     expect(new Set(error.facts.devices?.map(({ stateAfter }) => stateAfter))).toEqual(new Set(['RUNNING']));
     expect(states()).toEqual(Array(COUNT).fill('RUNNING'));
     expect(existsSync(file('failed'))).toBe(false);
+    unwoundInOrder(COUNT);
   });
+
+  /** What the kernel saw: whoever was stopped went through RUNNING_P2P with the others; nobody was reset. */
+  function unwoundInOrder(count: number): void {
+    const { calls } = host.log();
+    const names = (list: readonly MockCall[]) => new Set(list.map(({ device }) => device));
+    expect(calls.filter(({ request }) => request === 'VFIO_DEVICE_RESET')).toEqual([]);
+    const stopped = names(walked('PRE_COPY_P2P>STOP_COPY'));
+    expect(names(walked('STOP_COPY>STOP'))).toEqual(stopped);
+    if (stopped.size === 0) return;
+    expect(stopped.size).toBeGreaterThanOrEqual(count - 1);
+    expect(names(walked('RUNNING_P2P>RUNNING')).size).toBe(count);
+    allBefore(walked('STOP>RUNNING_P2P'), walked('RUNNING_P2P>RUNNING'));
+  }
 
   test('and cannot be brought back: the others are, and the error names it', async () => {
     const from = await devices(...Array.from({ length: COUNT }, () => ({ size: 20_000 })));
@@ -468,5 +486,24 @@ describe('one of 64 devices fails', () => {
       ...Array(COUNT).fill(1),
     ]);
     expect(states()).toEqual(Array(2 * COUNT).fill('RUNNING'));
+  });
+
+  test.each([
+    ['entering RUNNING_P2P', 'STOP>RUNNING_P2P'],
+    ['running', 'RUNNING_P2P>RUNNING'],
+  ])('a load that lets them run, %s: all are reset', async (_, arc) => {
+    const { sources, targets } = await pairs(COUNT, { size: 20_000 });
+    await savedTo(sources, 'run-failed');
+    const resets = host.devices().map((device) => device.resets!);
+    host.setFaults([{ call: 'arc', arc, device: addressOf(COUNT + ODD), errno: 'EIO', times: 1 }]);
+    // biome-ignore lint/suspicious/noThenProperty: an option's name
+    const error = await failure(loadedFrom('run-failed', targets, { then: 'running' }));
+    expect(host.faults()).toMatchObject([{ fired: 1 }]);
+    expect(error.facts).toMatchObject({ device: `pci:${addressOf(COUNT + ODD)}`, recovery: 'reset' });
+    expect(error.facts.devices?.map(({ recovery }) => recovery)).toEqual(Array(COUNT).fill('reset'));
+    expect(host.devices().map((device, i) => device.resets! - resets[i]!)).toEqual([
+      ...Array(COUNT).fill(0),
+      ...Array(COUNT).fill(1),
+    ]);
   });
 });
