@@ -91,6 +91,32 @@ export function build(steps: { before?: Step; after?: Step } = {}): Uint8Array {
 
 const NOTE = new TextEncoder().encode('what a later version might add');
 
+/** The same with another scratch register, as a second device. */
+export const SECOND: Uint8Array = MTTY.map((byte, i) => (i === 31 ? 0x3c : byte));
+
+export const TWO: SourceDocument = {
+  ...SOURCE,
+  devices: [
+    ...SOURCE.devices,
+    { ...SOURCE.devices[0]!, address: 'mdev:83b8f4f2-509f-382f-3c1e-e6bfe0fa1002' },
+  ],
+};
+
+/** Two devices, whose frames alternate; each stream counts its own offsets. */
+function twoStreams(): Uint8Array {
+  const writer = new StateFileWriter();
+  return join([
+    writer.begin(TWO),
+    ...writer.frame(0, PRE_COPY, MTTY.subarray(0, 24)),
+    ...writer.frame(1, PRE_COPY, SECOND.subarray(0, 24)),
+    ...writer.frame(1, STOP_COPY, SECOND.subarray(24, 60)),
+    ...writer.frame(0, STOP_COPY, MTTY.subarray(24)),
+    ...writer.frame(1, STOP_COPY, SECOND.subarray(60)),
+    writer.totals([ARCS[0]!, ARCS[0]!]),
+    writer.end(),
+  ]);
+}
+
 /** A file whose head claims version 2; behind it nothing can be said. */
 function newer(): Uint8Array {
   const file = build();
@@ -112,6 +138,7 @@ function unknownCritical(): Uint8Array {
 
 export const GOLDEN: Readonly<Record<string, () => Uint8Array>> = {
   'mtty.vfmig': () => build(),
+  'two-streams.vfmig': twoStreams,
   'unknown-ancillary.vfmig': () =>
     build({
       before: (writer) => writer.ancillary('note', NOTE),

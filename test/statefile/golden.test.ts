@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { GOLDEN, MTTY, SOURCE } from '../golden/make.ts';
+import { GOLDEN, MTTY, SECOND, SOURCE, TWO } from '../golden/make.ts';
 import { decode } from './helpers.ts';
 
 const path = (name: string) => new URL(`../golden/${name}`, import.meta.url);
@@ -48,6 +48,33 @@ describe('the reference reader', () => {
     );
   });
 
+  test('reads two-streams.vfmig: frames that alternate, each at its offset in its stream', () => {
+    const { events, error, data } = decode(file('two-streams.vfmig'));
+    expect(error).toBeNull();
+    expect(events[1]).toMatchObject({ source: TWO });
+    expect(events.flatMap((event) => (event.type === 'frame' ? [[event.stream, event.offset]] : []))).toEqual(
+      [
+        [0, 0n],
+        [1, 0n],
+        [1, 24n],
+        [0, 24n],
+        [1, 60n],
+      ],
+    );
+    const [a, b] = [MTTY, SECOND];
+    const parts = [a.slice(0, 24), b.slice(0, 24), b.slice(24, 60), a.slice(24), b.slice(60)];
+    expect(Buffer.from(data).equals(Buffer.concat(parts))).toBe(true);
+    const totals = events.find((event) => event.type === 'totals');
+    expect(totals).toMatchObject({
+      totals: {
+        streams: [
+          { bytes: 96n, frames: 2n },
+          { bytes: 96n, frames: 3n },
+        ],
+      },
+    });
+  });
+
   test('skips unknown ancillary sections and lists them', () => {
     const { events, error, data } = decode(file('unknown-ancillary.vfmig'));
     expect(error).toBeNull();
@@ -76,11 +103,16 @@ describe('the reference reader', () => {
   });
 });
 
-test('the worked example of docs/state-file.md shows the bytes of mtty.vfmig', () => {
+test.each([
+  ['## Example', 'mtty.vfmig', 11],
+  ['## Example with two devices', 'two-streams.vfmig', 8],
+])('%s of docs/state-file.md shows the bytes of %s', (title, name, least) => {
   const doc = readFileSync(new URL('../../docs/state-file.md', import.meta.url), 'utf8');
-  const golden = file('mtty.vfmig');
-  const lines = [...doc.matchAll(/^([0-9a-f]{4}) {2}((?:[0-9a-f]{2} )+)/gm)];
-  expect(lines.length).toBeGreaterThan(10);
+  const [, section = ''] = doc.split(`\n${title}\n`);
+  const [own] = section.split('\n## ');
+  const golden = file(name);
+  const lines = [...own!.matchAll(/^([0-9a-f]{4}) {2}((?:[0-9a-f]{2} )+)/gm)];
+  expect(lines.length).toBeGreaterThanOrEqual(least);
   for (const [, offset, bytes] of lines) {
     const shown = Buffer.from(bytes!.replaceAll(' ', ''), 'hex');
     const at = Number.parseInt(offset!, 16);
