@@ -2,6 +2,7 @@
 export type * from './binding/types.ts';
 export * from './device/index.ts';
 export * from './protocol/index.ts';
+export { type TraceContext, type TraceEvent, type TraceFile, traceOf } from './report/trace-event.ts';
 export * from './session/index.ts';
 export {
   type Input,

@@ -58,6 +58,21 @@ export {
 } from './save.ts';
 export { type Progress, refusePfInUse, type SessionOptions, sessionWarnings } from './session.ts';
 export {
+  TIMELINE_FORMAT,
+  Timeline,
+  type TimelineDevice,
+  type TimelineDocument,
+  type TimelineInfo,
+  type TimelineRequest,
+  type TimelineReset,
+  type TimelineSample,
+  type TimelineStall,
+  type TimelineTrack,
+  type TimelineTransfer,
+  type TimelineWait,
+  type WaitFor,
+} from './timeline.ts';
+export {
   type Aftermath,
   type ArcRecord,
   type Recovery,

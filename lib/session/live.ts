@@ -8,6 +8,7 @@ import { type PeerSource, SYNC } from './peer.ts';
 import type { Gate } from './precopy.ts';
 import type { SaveGroupOptions } from './save.ts';
 import type { FrameSink, SaveSource } from './save-source.ts';
+import { waiting } from './timeline.ts';
 import { recover, stateOrNull } from './transition.ts';
 
 export class Live {
@@ -92,7 +93,7 @@ export class Live {
     writer.settle(sink.frames.crc());
     await output.write(writer.ancillary(SYNC, new Uint8Array(0)));
     sink.frames = loadBinding().createFrameOutput(writer.crc);
-    await peer.accepted(writer.streamOffset(0));
+    await waiting(this.#options.timeline, 'peer-accepted', () => peer.accepted(writer.streamOffset(0)));
   }
 
   async #predict(): Promise<Prediction> {
@@ -141,6 +142,7 @@ export class Live {
   stops(): void {
     if (!this.#sources.some(({ found }) => RUNS.has(found as KnownState))) return;
     this.#stopped = process.hrtime.bigint();
+    this.#options.timeline?.stops();
     const { downtimeHardMs } = this.#options;
     if (downtimeHardMs === undefined) return;
     this.#hard = setTimeout(() => this.#group.fail(this.#overdue(downtimeHardMs)), downtimeHardMs);
@@ -162,7 +164,9 @@ export class Live {
   }
 
   runs(): void {
-    if (this.#stopped !== null) this.#ns = process.hrtime.bigint() - this.#stopped;
+    if (this.#stopped === null) return;
+    this.#ns = process.hrtime.bigint() - this.#stopped;
+    this.#options.timeline?.runs();
   }
 
   /** What a session really failed with, where the failure that was met is only its consequence. */
@@ -182,7 +186,7 @@ export class Live {
     const { address } = device.facts;
     if (lost !== null) await this.#mustStand(peer, lost);
     try {
-      const state = await peer.commit();
+      const state = await waiting(this.#options.timeline, 'peer-commit', () => peer.commit());
       this.target = { device: peer.facts.device ?? peer.link.name, state };
       if (state === 'RUNNING') this.runs();
     } catch (error) {

@@ -4,7 +4,7 @@
  * in which they come, and a slow device holds up those whose frames stand behind its own.
  */
 import type { NativeDataFd } from '../binding/types.ts';
-import { VfioMigrateError } from '../protocol/index.ts';
+import { State, stateName, VfioMigrateError } from '../protocol/index.ts';
 import type { StreamTotals } from '../statefile/index.ts';
 import { type Input, StateFileReader } from '../transport/index.ts';
 import type { LoadableInput } from './load.ts';
@@ -58,21 +58,28 @@ export class Feed {
         ...only,
         onBytes: (bytes) => {
           this.#moving = bytes;
+          this.current.trail.track?.moved(bytes);
           answers.moved(bytes);
           onBytes?.();
         },
-        onRun: (_sink, _bytes, ns) => {
+        onRun: (_sink, bytes, ns) => {
+          this.current.trail.track?.end(bytes);
           this.#moving = 0n;
           answers.ran(ns);
         },
         sink: (stream) => {
           this.current = targets.find((target) => target.stream === stream) ?? targets[0]!;
+          this.current.trail.track?.begin(stateName(State.RESUMING));
           return { kind: 'data-fd', fd: this.current.device.dataFd as NativeDataFd };
         },
         // One run: a small state then reaches the driver in one write (K-7 c).
         split: false,
       }),
-    );
+    ).catch((error: unknown) => {
+      this.current.trail.track?.broke(error);
+      throw error;
+    });
+    for (const { trail } of targets) trail.track?.done();
     if (this.#streams !== null) reader.scanner.takeOthers(this.#streams, targets[0]!.stream);
     await answers.sent();
     await reader.finish({ more: answers.more });

@@ -4,6 +4,7 @@ import type { StateFileReader } from '../transport/index.ts';
 import type { LoadOptions } from './load.ts';
 import type { LoadTarget } from './load-target.ts';
 import { type PeerTarget, SYNC } from './peer.ts';
+import { type Timeline, waiting } from './timeline.ts';
 import { type Aftermath, elsewhere, recover } from './transition.ts';
 
 /** Tells the source at each section SYNC how far the driver is. A run of frames has ended there: the driver has it all. */
@@ -64,6 +65,7 @@ export async function committed(
   target: LoadTarget,
   reader: StateFileReader,
   peer: PeerTarget,
+  timeline?: Timeline,
 ): Promise<void> {
   const { device, trail } = target;
   const { address } = device.facts;
@@ -77,7 +79,7 @@ export async function committed(
   }
   try {
     await peer.validated(reader.scanner.counter.bytes);
-    await peer.commit();
+    await waiting(timeline, 'peer-commit', () => peer.commit());
   } catch (error) {
     if (!(error instanceof VfioMigrateError)) throw error;
     const after: Aftermath =

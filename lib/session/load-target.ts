@@ -24,7 +24,7 @@ export class LoadTarget {
   constructor(device: OpenDevice, stream: number, options: LoadOptions) {
     this.device = device;
     this.stream = stream;
-    this.trail = { arcs: [], onSlowArc: options.onSlowArc };
+    this.trail = { arcs: [], onSlowArc: options.onSlowArc, track: options.timeline?.track(device) };
     this.home = options.then === 'running' ? State.RUNNING : State.STOP;
   }
 

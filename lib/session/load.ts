@@ -139,7 +139,12 @@ export async function loadGroup(
   if (options.peer !== undefined && devices.length !== 1) throw new RangeError('a peer gives one device');
   const session = new Load(devices, prepared, options);
   try {
-    return await session.run();
+    const report = await session.run();
+    options.timeline?.ended(null);
+    return report;
+  } catch (error) {
+    options.timeline?.ended(error);
+    throw error;
   } finally {
     await session.release();
   }
@@ -208,7 +213,8 @@ class Load {
       if (await this.#guard.pause()) await Promise.all(this.#targets.map((target) => target.ownerPaused()));
       await this.#fill();
       const { peer } = this.#options;
-      if (peer !== undefined) await committed(this.#targets[0]!, this.#prepared.reader, peer);
+      if (peer !== undefined)
+        await committed(this.#targets[0]!, this.#prepared.reader, peer, this.#options.timeline);
       await this.#start();
     } catch (error) {
       // What was loaded is lost, and so is what the owner had: nothing for it to go on with.
@@ -339,7 +345,9 @@ class Load {
   /** Resets all devices after a failure, and says what that left. */
   async #aborted(failure: unknown): Promise<unknown> {
     const after = await Promise.all(
-      this.#targets.map(async ({ device }): Promise<Aftermath> => (await tryReset(device)).after),
+      this.#targets.map(
+        async ({ device, trail }): Promise<Aftermath> => (await tryReset(device, trail)).after,
+      ),
     );
     if (!(failure instanceof MemberFailure)) return this.#outcome.error(failure, 0, after);
     const { member, error } = failure;

@@ -6,6 +6,7 @@ import { spawn } from 'node:child_process';
 import type { OpenDevice } from '../device/types.ts';
 import { State, stateName, VfioMigrateError } from '../protocol/index.ts';
 import type { FreezeReport } from './freeze.ts';
+import { type Timeline, waiting } from './timeline.ts';
 import { stateOrNull } from './transition.ts';
 
 /** A way to pause whatever uses an adopted device. Both reject with `owner-not-paused`. */
@@ -137,12 +138,17 @@ export function refuseDiscard(device: OpenDevice, what: string, options: OwnerOp
 export class OwnerGuard {
   readonly #devices: readonly OpenDevice[];
   readonly #how: OwnerPause | null;
+  readonly #timeline: Timeline | undefined;
   #paused = false;
   #stuck = false;
   /** Where the devices were when the owner was paused before the session. */
   #still: readonly (number | null)[] = [];
 
-  constructor(devices: readonly OpenDevice[], { owner }: OwnerOptions) {
+  constructor(
+    devices: readonly OpenDevice[],
+    { owner, timeline }: OwnerOptions & { readonly timeline?: Timeline | undefined },
+  ) {
+    this.#timeline = timeline;
     this.#devices = devices;
     this.#how = owner === undefined || owner === 'unpaused' ? null : owner;
   }
@@ -152,13 +158,14 @@ export class OwnerGuard {
    * back: nobody would know of half of it.
    */
   async pause(): Promise<boolean> {
-    if (this.#how === null || this.#paused) return false;
+    const how = this.#how;
+    if (how === null || this.#paused) return false;
     try {
-      await this.#how.pause();
+      await waiting(this.#timeline, 'owner-pause', () => how.pause());
       this.#paused = true;
       return true;
     } catch (error) {
-      await this.#how.resume().catch(() => undefined);
+      await how.resume().catch(() => undefined);
       throw error;
     }
   }
@@ -181,9 +188,10 @@ export class OwnerGuard {
 
   /** The device is as its owner expects it. */
   async resume(): Promise<void> {
-    if (this.#how === null || !this.#paused) return;
+    const how = this.#how;
+    if (how === null || !this.#paused) return;
     try {
-      await this.#how.resume();
+      await waiting(this.#timeline, 'owner-resume', () => how.resume());
       this.#paused = false;
     } catch (error) {
       this.#stuck = true;

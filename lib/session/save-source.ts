@@ -18,6 +18,7 @@ import {
 } from './precopy.ts';
 import type { PhaseReport, SaveOptions } from './save.ts';
 import { settle } from './session.ts';
+import { onTrack } from './timeline.ts';
 import { requestFailed, type Trail, transition } from './transition.ts';
 
 /** Where the frames of all devices go. */
@@ -58,7 +59,7 @@ export class SaveSource {
   constructor(device: OpenDevice, stream: number, options: SaveOptions) {
     this.device = device;
     this.stream = stream;
-    this.trail = { arcs: [], onSlowArc: options.onSlowArc };
+    this.trail = { arcs: [], onSlowArc: options.onSlowArc, track: options.timeline?.track(device) };
   }
 
   /** Makes the device ready for a session. Nothing is stopped by this but a session that somebody left behind. */
@@ -169,12 +170,17 @@ export class SaveSource {
         device: this.device.facts.address,
         signal: sink.signal,
         read: async () => (await this.#round(state, sink, report)).bytes,
-        info: () => precopyInfo(this.#dataFd, optedIn),
+        info: async () => {
+          const info = await precopyInfo(this.#dataFd, optedIn);
+          this.trail.track?.info(info);
+          return info;
+        },
         gate,
         idle,
       },
       options,
     );
+    this.trail.track?.done();
     const { initialBytes, left } = this.precopied;
     if (initialBytes !== null && initialBytes > 0n)
       this.notes.push(`left ${report.phase} with ${initialBytes} initial bytes not handed out`);
@@ -185,7 +191,9 @@ export class SaveSource {
   /** STOP_COPY to its end. */
   async read(phase: KnownState, sink: FrameSink): Promise<void> {
     const report = this.#begin(phase);
-    await this.#ended(phase, await this.#round(phase, sink, report));
+    const result = await this.#round(phase, sink, report);
+    this.trail.track?.done();
+    await this.#ended(phase, result);
   }
 
   #begin(phase: KnownState): Writable<PhaseReport> {
@@ -235,7 +243,8 @@ export class SaveSource {
 
   #transfer(phase: KnownState, sink: FrameSink): Promise<TransferResult> {
     const { output, writer, frames, frameSize, signal, onBytes } = sink;
-    return this.device.transferring(() =>
+    const told = onBytes && ((bytes: bigint) => onBytes(this, phase, bytes));
+    const move = (hears: ((bytes: bigint) => void) | undefined) =>
       watchTransfer(
         loadBinding().startTransfer({
           source: { kind: 'data-fd', fd: this.#dataFd },
@@ -246,9 +255,9 @@ export class SaveSource {
           crc: 0,
           ...(frameSize === undefined ? {} : { frameSize }),
         }),
-        { signal, onBytes: onBytes && ((bytes) => onBytes(this, phase, bytes)) },
-      ),
-    );
+        { signal, onBytes: hears },
+      );
+    return this.device.transferring(() => onTrack(this.trail.track, stateName(phase), told, move));
   }
 
   get #dataFd(): NativeDataFd {

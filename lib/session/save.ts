@@ -21,6 +21,7 @@ import { Requests } from './requests.ts';
 import { type FrameSink, SaveSource } from './save-source.ts';
 import type { SessionOptions } from './session.ts';
 import { sourceDocument } from './source.ts';
+import { waiting } from './timeline.ts';
 import { type Aftermath, type ArcRecord, errnoInfo } from './transition.ts';
 
 export interface SaveOptions extends SessionOptions, PrecopyOptions, DowntimeOptions {
@@ -150,10 +151,14 @@ export async function saveGroup(
 ): Promise<SaveGroupReport> {
   const session = new Save(devices, output, options);
   try {
-    return await session.run();
+    const report = await session.run();
+    options.timeline?.ended(null);
+    return report;
   } catch (error) {
     output.discard();
-    throw await session.unwound(error instanceof MemberFailure ? error.error : error);
+    const told = await session.unwound(error instanceof MemberFailure ? error.error : error);
+    options.timeline?.ended(told);
+    throw told;
   } finally {
     await session.release();
   }
@@ -285,12 +290,12 @@ class Save {
     const group = this.#group;
     const sources = this.#sources;
     const live = this.#live;
-    const { peer } = this.#options;
+    const { peer, timeline } = this.#options;
     try {
       await group.together(sources, (source) => source.estimate());
       await peer?.hello();
       await this.#output.write(this.#writer.begin(this.#document(mode)));
-      await peer?.ready();
+      if (peer !== undefined) await waiting(timeline, 'peer-ready', () => peer.ready());
       const sink = this.#sink();
       await this.#precopy(sink);
       group.throwIfEnded();
@@ -309,7 +314,7 @@ class Save {
       if (peer !== undefined) {
         await this.#totals();
         await this.#output.write(this.#writer.end());
-        await peer.validated(this.#writer.streamOffset(0));
+        await waiting(timeline, 'peer-validated', () => peer.validated(this.#writer.streamOffset(0)));
         group.throwIfEnded();
       }
     } catch (error) {
@@ -383,7 +388,7 @@ class Save {
       await this.#totals();
       if (this.#options.digest !== undefined) await this.#digest();
       await this.#output.write(this.#writer.end());
-      await this.#output.finish();
+      await waiting(this.#options.timeline, 'output', () => this.#output.finish());
       this.#kept = true;
     } catch (error) {
       const after =

@@ -3,6 +3,7 @@ import type { DeviceFacts, OpenDevice } from '../device/types.ts';
 import { State, stateName, VfioMigrateError } from '../protocol/index.ts';
 import { type OwnerOptions, refuseDiscard, refuseOwned } from './owner.ts';
 import { settling } from './plan.ts';
+import type { Timeline } from './timeline.ts';
 import { type SlowArc, type Trail, transition, tryReset } from './transition.ts';
 
 export interface Progress {
@@ -23,6 +24,8 @@ export interface SessionOptions extends OwnerOptions {
   readonly onSlowArc?: (arc: SlowArc) => void;
   /** Reset a device that is found in ERROR or in a state nobody knows. It loses what it holds. */
   readonly resetIfError?: boolean;
+  /** Records what the session does, and when. One for each session. */
+  readonly timeline?: Timeline | undefined;
 }
 
 /** Statements for people on what opening this device by its path means (uAPI §0.1). Empty when it means nothing. */
@@ -91,7 +94,7 @@ export async function settle(device: OpenDevice, options: SessionOptions, trail:
     );
   }
   refuseDiscard(device, 'is reset', options);
-  const { ok, after } = await tryReset(device);
+  const { ok, after } = await tryReset(device, trail);
   if (!ok) {
     throw new VfioMigrateError('reset-failed', `${address} was found in ${name} and could not be reset`, {
       device: address,

@@ -16,6 +16,7 @@ import {
   supports,
   VfioMigrateError,
 } from '../protocol/index.ts';
+import type { TimelineTrack } from './timeline.ts';
 
 /** One request and what came of it. */
 export interface ArcRecord {
@@ -40,6 +41,8 @@ export interface SlowArc {
 export interface Trail {
   readonly arcs: ArcRecord[];
   readonly onSlowArc?: ((arc: SlowArc) => void) | undefined;
+  /** Where it is recorded when things happen. */
+  readonly track?: TimelineTrack | undefined;
 }
 
 /** What an errno means where it is the driver's answer to the state itself; undefined: it is plain trouble. */
@@ -109,6 +112,7 @@ async function request(device: OpenDevice, from: number, to: number, trail: Trai
   }
   const errno = isErrno(error) ? { errno: error.code } : {};
   trail.arcs.push({ ...arc, ns: process.hrtime.bigint() - started, ...errno });
+  trail.track?.request(arc.from, arc.to, started, error);
   return error;
 }
 
@@ -152,7 +156,7 @@ export interface Aftermath {
  * what the table does not allow, never resets unless told to: a reset erases the state of a guest's device (K-6).
  */
 export async function recover(device: OpenDevice, recovery: Recovery, trail: Trail): Promise<Aftermath> {
-  if (recovery === 'reset') return (await tryReset(device)).after;
+  if (recovery === 'reset') return (await tryReset(device, trail)).after;
   const found = await stateOrNull(device);
   const name = found === null ? 'unknown' : stateName(found);
   if (recovery === 'none' || found === recovery) {
@@ -200,7 +204,9 @@ export async function requestFailed(device: OpenDevice, error: unknown): Promise
 /** VFIO_DEVICE_RESET, and where that left the device. `ok`: the kernel did it, and the device is in RUNNING. */
 export async function tryReset(
   device: OpenDevice,
+  trail?: Trail,
 ): Promise<{ readonly ok: boolean; readonly after: Aftermath }> {
+  const started = process.hrtime.bigint();
   let error: unknown = null;
   try {
     await device.reset();
@@ -209,6 +215,7 @@ export async function tryReset(
   }
   const now = await stateOrNull(device);
   const stateAfter = now === null ? 'unknown' : stateName(now);
+  trail?.track?.reset(started, stateAfter, error);
   if (error === null && now === State.RUNNING) {
     const remedy = 'The device is usable again; what it held is gone.';
     return { ok: true, after: { stateAfter, recovery: 'reset', remedy } };

@@ -114,8 +114,15 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+const loaded = new Map<string, Schema>();
+
 function load(file: string): Schema {
-  return JSON.parse(readFileSync(new URL(`../../schemas/${file}`, import.meta.url), 'utf8'));
+  let schema = loaded.get(file);
+  if (schema === undefined) {
+    schema = JSON.parse(readFileSync(new URL(`../../schemas/${file}`, import.meta.url), 'utf8')) as Schema;
+    loaded.set(file, schema);
+  }
+  return schema;
 }
 
 function resolve(schema: Schema, pointer: string): Schema {
