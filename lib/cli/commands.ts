@@ -151,6 +151,10 @@ const DOWNTIME: readonly OptionSpec[] = [
   { flags: '--downtime-hard <ms>', description: 'take the save back if it stands still for longer' },
   RECORD_LATENCY,
 ];
+const TRACE: OptionSpec = {
+  flags: '--trace <file>',
+  description: 'write what the session did, and when, for Perfetto (ui.perfetto.dev)',
+};
 const PHASE: OptionSpec = {
   flags: '--phase <name>',
   description: 'only the bytes that were read in this device state',
@@ -237,6 +241,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       ...PRECOPY,
       ...DOWNTIME,
       { flags: '--digest <name>', description: "record a digest of the driver's bytes", choices: ['sha256'] },
+      TRACE,
       { flags: '--no-origin', description: 'leave out of the description where its facts come from (paths)' },
       NO_P2P,
       SIDECAR,
@@ -262,6 +267,10 @@ export const COMMANDS: readonly CommandSpec[] = [
       },
       { command: 'vfio-migrate save 0000:65:00.2 0000:65:00.3 -o guest.vfmig', says: 'two devices as one' },
       { command: 'vfio-migrate save 0000:65:00.2 -o - | zstd > nic.vfmig.zst', says: 'through a pipe' },
+      {
+        command: 'vfio-migrate save 0000:65:00.2 -o nic.vfmig --trace nic.json',
+        says: 'and a picture of what took how long (docs/trace.md)',
+      },
       {
         command:
           "vfio-migrate save 65:00.2 --peer 'ssh other vfio-migrate load --peer - 65:00.3' --downtime-limit 300",
@@ -296,6 +305,8 @@ export const COMMANDS: readonly CommandSpec[] = [
       },
       PEER_TIMEOUT,
       RECORD_LATENCY,
+      TRACE,
+      { ...FORCE, description: 'replace the trace if it exists' },
       {
         flags: '--then <state>',
         description: 'state to leave the device in; default: stop',
@@ -336,6 +347,10 @@ export const COMMANDS: readonly CommandSpec[] = [
         command:
           "vfio-migrate load -i nic.vfmig 65:00.3 --restore-config bars,command --exec my-vmm '{fd}' '{config}'",
         says: 'with registers written back, and the configuration space for the program',
+      },
+      {
+        command: 'vfio-migrate load -i nic.vfmig 0000:65:00.3 --trace load.json',
+        says: 'and a picture of what took how long',
       },
       {
         command: 'vfio-migrate load -i guest.vfmig 1=0000:66:00.2 0=0000:66:00.3',

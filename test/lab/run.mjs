@@ -14,6 +14,7 @@ import { owners } from './owners.mjs';
 import { refuse } from './refuse.mjs';
 import { access, devices, show } from './show.mjs';
 import { smoke } from './smoke.mjs';
+import { trace } from './trace.mjs';
 import { transcripts } from './transcript.mjs';
 import { transfer } from './transfer.mjs';
 
@@ -30,6 +31,7 @@ const PARTS = Object.entries({
   freeze,
   group,
   live,
+  trace,
   conformance,
   smoke,
   transcript: transcripts,

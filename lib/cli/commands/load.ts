@@ -30,8 +30,12 @@ import { type Keeper, keeperOf, type Loaded } from '../keep.ts';
 import { peerTimeout, putOnRecord, recordedLatencies, refusePeerOfSeveral } from '../live.ts';
 import { overridesOf } from '../policy.ts';
 import { streamsOf, targetOf } from '../streams.ts';
+import { type Tracing, withTrace } from '../trace.ts';
 
-export async function run(context: CommandContext): Promise<CommandResult> {
+export const run = (context: CommandContext): Promise<CommandResult> =>
+  withTrace(context, 'load', (trace) => loaded(context, trace));
+
+async function loaded(context: CommandContext, trace: Tracing): Promise<CommandResult> {
   const { options } = context;
   const then = (text(options, 'then') ?? 'stop') as NonNullable<LoadOptions['then']>;
   const list = text(options, 'restoreConfig');
@@ -65,6 +69,7 @@ export async function run(context: CommandContext): Promise<CommandResult> {
       const configs: (DeviceConfig | null)[] = [];
       const loaded = await loadGroup(devices, prepared, {
         ...sessionOptions(context, 'load'),
+        timeline: trace.timeline,
         then,
         noP2pBetween: options.p2pBetween === false,
         ...(latency === undefined ? {} : { latency }),
@@ -89,6 +94,8 @@ export async function run(context: CommandContext): Promise<CommandResult> {
         report.devices,
       );
       await peer?.released(report.devices[0]!.stateAfter);
+      // Beside what follows: the program that takes the device does not wait for a disk.
+      void trace.write();
       const kept = devices.map((device, i) => ({ device, config: configs[i] ?? null }));
       if (keeper !== null) await pass(context, keeper, kept, report.devices, text);
       return { document: { ...documentOf(report, checked), warnings }, text };

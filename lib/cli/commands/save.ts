@@ -6,6 +6,7 @@ import { type Identity, identityOf, withoutOrigins } from '../../session/compat.
 import { PeerSource } from '../../session/peer.ts';
 import { type SavedDevice, type SaveGroupReport, saveGroup } from '../../session/save.ts';
 import { refusePfInUse, sessionWarnings } from '../../session/session.ts';
+import type { Timeline } from '../../session/timeline.ts';
 import { connectPeer, type Output } from '../../transport/index.ts';
 import { type CommandContext, type CommandResult, flag, text } from '../context.ts';
 import { sidecarsOf } from '../describing.ts';
@@ -21,8 +22,12 @@ import {
   putOnRecord,
   refusePeerOfSeveral,
 } from '../live.ts';
+import { withTrace } from '../trace.ts';
 
-export async function run(context: CommandContext): Promise<CommandResult> {
+export const run = (context: CommandContext): Promise<CommandResult> =>
+  withTrace(context, 'save', ({ timeline }) => saved(context, timeline));
+
+async function saved(context: CommandContext, timeline: Timeline | undefined): Promise<CommandResult> {
   const { options } = context;
   const found = await findDevices(context, context.operands);
   for (const { facts } of found) refusePfInUse(facts);
@@ -37,6 +42,7 @@ export async function run(context: CommandContext): Promise<CommandResult> {
     withDevices(context, found, warnings, (devices) =>
       saveGroup(devices, output, {
         ...sessionOptions(context, 'save'),
+        timeline,
         move: flag(options, 'move'),
         ...live,
         noP2pBetween: options.p2pBetween === false,
