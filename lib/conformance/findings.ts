@@ -1,4 +1,5 @@
-/** What one check has found: what was not as it should be, and figures that are not judged. */
+/** What one check has found: what was not as it should be, figures that are not judged, and when what was asked. */
+import { Timeline } from './timeline.ts';
 import type { Mismatch } from './types.ts';
 
 /** The check cannot go on: what it needs did not come. */
@@ -11,6 +12,11 @@ export class Hung extends Error {}
 export class Findings {
   readonly mismatches: Mismatch[] = [];
   readonly measured: Record<string, string> = {};
+  readonly timeline: Timeline;
+
+  constructor(timeline = new Timeline()) {
+    this.timeline = timeline;
+  }
 
   /** Records a mismatch unless `found` is one of `expected`. */
   expect(

@@ -1,6 +1,7 @@
 /** Runs the checks on a device, one after the other, each on a device that was just reset. */
 import { constants } from 'node:fs';
 import type { OpenDevice } from '../device/types.ts';
+import { toolVersion } from '../version.ts';
 import { CHECKS } from './checks.ts';
 import { knownDeviation, UNTRIED } from './deviations.ts';
 import {
@@ -12,6 +13,7 @@ import {
   type SuiteOptions,
   verdictOf,
 } from './suite.ts';
+import { now } from './timeline.ts';
 import { Trial, type TrialOptions } from './trial.ts';
 import type { Check, CheckResult, ConformanceReport, Known } from './types.ts';
 
@@ -41,7 +43,8 @@ export async function conformance(
   device: OpenDevice,
   options: ConformanceOptions,
 ): Promise<ConformanceReport> {
-  const started = process.hrtime.bigint();
+  const started = now();
+  const began = new Date().toISOString();
   const checks = checksNamed(options.only);
   const known = await ask(device);
   const { driver } = known;
@@ -67,6 +70,8 @@ export async function conformance(
   const counts = countOf(results);
   return {
     suite: 'conformance',
+    tool: toolVersion(),
+    began,
     device: address,
     ...(device.host.mock === undefined ? {} : { mock: device.host.mock }),
     driver,
@@ -79,7 +84,7 @@ export async function conformance(
     ended,
     counts,
     checks: results,
-    ns: process.hrtime.bigint() - started,
+    ns: now() - started,
   };
 }
 

@@ -2,6 +2,7 @@
 import { VfioMigrateError } from '../protocol/errors.ts';
 import { type Findings, Hung, Skipped, Stopped } from './findings.ts';
 import type { KernelLog } from './kernel-log.ts';
+import { now } from './timeline.ts';
 import type { CheckHead, CheckResult, Known, Mismatch, Outcome, Verdict } from './types.ts';
 
 export interface SuiteOptions {
@@ -62,12 +63,13 @@ export async function runChecks<K extends Known, C extends CheckHead<K>, F exten
   const results: CheckResult[] = [];
   let ended: string | null = null;
   await options.kernelLog.complaints();
+  const origin = now();
   for (const check of checks) {
     if (options.signal?.aborted) break;
     options.onStart?.(check, results.length, checks.length);
     const one: Done =
       ended === null
-        ? await runCheck(check, work, options)
+        ? await runCheck(check, work, options, origin)
         : { result: blank(check, 'not-run', ended), ended };
     ended = one.ended;
     results.push(one.result);
@@ -87,12 +89,13 @@ async function runCheck<K extends Known, C extends CheckHead<K>, F extends Findi
   check: C,
   work: Work<K, C, F>,
   options: SuiteOptions,
+  origin: bigint,
 ): Promise<Done> {
   const absent = check.without?.(work.known) ?? null;
   if (absent !== null) return { result: blank(check, 'skipped', absent), ended: null };
   if (check.destructive === true && options.destructive !== true)
     return { result: blank(check, 'skipped', NO_DESTRUCTIVE), ended: null };
-  const started = process.hrtime.bigint();
+  const started = now();
   const findings = work.findings(check);
   const { skipped, ended } = await turn(check, work, findings);
   const kernelLog = await options.kernelLog.complaints();
@@ -114,7 +117,9 @@ async function runCheck<K extends Known, C extends CheckHead<K>, F extends Findi
     mismatches,
     measured,
     kernelLog,
-    ns: process.hrtime.bigint() - started,
+    start: started - origin,
+    ns: now() - started,
+    timeline: findings.timeline.record(started),
     ...(reason === null || outcome === 'fail' ? {} : { reason }),
   };
   return { result, ended };
@@ -162,7 +167,9 @@ export function blank(
     mismatches: [],
     measured: {},
     kernelLog: [],
+    start: null,
     ns: 0n,
+    timeline: null,
     ...(reason === undefined ? {} : { reason }),
   };
 }

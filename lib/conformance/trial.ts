@@ -3,6 +3,7 @@ import { describeErrno } from '../binding/index.ts';
 import type { CallArgs, NativeCalls } from '../binding/types.ts';
 import { Findings, Hung } from './findings.ts';
 import { type Named, STATE_NUMBERS } from './table.ts';
+import { now, type Timeline } from './timeline.ts';
 import type { Known } from './types.ts';
 
 /** Operations of VFIO_DEVICE_FEATURE, as bits of `flags` (include/uapi/linux/vfio.h). */
@@ -16,6 +17,10 @@ export const Request = {
   GET_PRECOPY_INFO: 0x3b79,
   UNKNOWN: 0x3bff,
 } as const;
+
+/** Flags of MIG_DEVICE_STATE. */
+const GET_STATE = 2 | Op.GET;
+const SET_STATE = 2 | Op.SET;
 
 /** `ok`, or the name of the errno, as the kernel writes it. */
 export function answerOf(result: number): string {
@@ -85,8 +90,8 @@ export class Trial extends Findings {
   readonly options: TrialOptions;
   readonly #open = new Set<number>();
 
-  constructor(options: TrialOptions) {
-    super();
+  constructor(options: TrialOptions, timeline?: Timeline) {
+    super(timeline);
     this.options = options;
     this.known = options.known;
   }
@@ -131,17 +136,36 @@ export class Trial extends Findings {
     memory.set(payload, 8);
     if (behind !== undefined) memory.set(behind, 8 + payload.length);
     for (const at of pointers ?? []) memory.writeBigUInt64LE(memory.readBigUInt64LE(8 + at) + 8n, 8 + at);
+    const wanted = payload.length < 4 ? null : memory.readUInt32LE(8);
+    const began = now();
     const result = await this.call('ioctl', {
       fd: this.options.fd,
       number: Request.FEATURE,
       memory,
       ...(pointers === undefined ? {} : { pointers: pointers.map((at) => at + 8) }),
+    }).catch((error: unknown) => {
+      this.#timed(flags, wanted, began, 'no answer');
+      throw error;
     });
-    return { answer: answerOf(result), payload: memory.subarray(8, 8 + payload.length) };
+    const answer = answerOf(result);
+    this.#timed(
+      flags,
+      answer === 'ok' && flags === GET_STATE ? memory.readUInt32LE(8) : wanted,
+      began,
+      answer,
+    );
+    return { answer, payload: memory.subarray(8, 8 + payload.length) };
+  }
+
+  /** Notes what is about the state. `state`: the one that was asked for, or that came. */
+  #timed(flags: number, state: number | null, began: bigint, answer: string): void {
+    if (state === null || (flags !== GET_STATE && flags !== SET_STATE)) return;
+    if (flags === SET_STATE) this.timeline.asked(nameOf(state), began, answer === 'ok' ? null : answer);
+    else if (answer === 'ok') this.timeline.observed(nameOf(state));
   }
 
   async getState(): Promise<string> {
-    const ask = () => this.feature(2 | Op.GET, { payload: struct([0xee, 4], [GARBAGE, 4]) });
+    const ask = () => this.feature(GET_STATE, { payload: struct([0xee, 4], [GARBAGE, 4]) });
     let { answer, payload } = await ask();
     if (answer === 'EINTR') {
       this.#count('GET interrupted');
@@ -154,7 +178,8 @@ export class Trial extends Findings {
   /** MIG_DEVICE_STATE SET as it is answered: the errno, the state in the answer, the data fd (null: -1; undefined: untouched). */
   async setState(state: Named | number) {
     const number = typeof state === 'number' ? state : STATE_NUMBERS[state];
-    let { answer, payload } = await this.feature(2 | Op.SET, { payload: struct([number, 4], [GARBAGE, 4]) });
+    const ask = () => this.feature(SET_STATE, { payload: struct([number, 4], [GARBAGE, 4]) });
+    let { answer, payload } = await ask();
     // A signal may come at any time; that the device has moved all the way is then no interruption.
     for (let tries = 1; answer === 'EINTR' && tries < TRIES; tries++) {
       this.#count('SET interrupted');
@@ -163,7 +188,7 @@ export class Trial extends Findings {
         (await this.getState()) === nameOf(number) ? 'the one asked for' : 'another',
         'another',
       );
-      ({ answer, payload } = await this.feature(2 | Op.SET, { payload: struct([number, 4], [GARBAGE, 4]) }));
+      ({ answer, payload } = await ask());
     }
     const fd = payload.readInt32LE(4);
     if (fd >= 0) this.#open.add(fd);
@@ -202,8 +227,11 @@ export class Trial extends Findings {
   /** Bytes of one read, or the errno's name. */
   async read(fd: number, length: number): Promise<Uint8Array | string> {
     const memory = Buffer.alloc(length);
+    const began = now();
     const result = await this.#again('read', { fd, memory });
-    return result < 0 ? answerOf(result) : memory.subarray(0, result);
+    const answer = result < 0 ? answerOf(result) : memory.subarray(0, result);
+    this.timeline.moved(fd, 'read', began, typeof answer === 'string' ? answer : answer.length);
+    return answer;
   }
 
   /** What one read answers: the errno's name or the number of bytes. */
@@ -214,7 +242,9 @@ export class Trial extends Findings {
 
   /** Bytes that one write took, or the errno's name. */
   async write(fd: number, bytes: Uint8Array): Promise<string> {
+    const began = now();
     const result = await this.#again('write', { fd, memory: bytes });
+    this.timeline.moved(fd, 'write', began, result < 0 ? answerOf(result) : result);
     return result < 0 ? answerOf(result) : String(result);
   }
 
@@ -233,16 +263,21 @@ export class Trial extends Findings {
 
   /** VFIO_DEVICE_RESET, repeated while locks are contended; the device must be in RUNNING then. */
   async reset(): Promise<void> {
+    const began = now();
     try {
       await this.options.resetDevice();
+      this.timeline.reset(began, null);
     } catch (error) {
-      this.must('VFIO_DEVICE_RESET', (error as NodeJS.ErrnoException).code ?? String(error), 'ok');
+      const code = (error as NodeJS.ErrnoException).code ?? String(error);
+      this.timeline.reset(began, code);
+      this.must('VFIO_DEVICE_RESET', code, 'ok');
     }
     this.must('the state after VFIO_DEVICE_RESET', await this.getState(), 'RUNNING');
   }
 
   async close(fd: number, what = 'the data fd'): Promise<void> {
     this.#open.delete(fd);
+    this.timeline.ended();
     // Linux has closed it also when it says EINTR.
     this.expect(`close of ${what}`, answerOf(await this.call('close', { fd })), 'ok', 'EINTR');
   }

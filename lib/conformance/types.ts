@@ -1,4 +1,5 @@
 /** Shapes of a suite of checks: what a check is, and what comes of it. */
+import type { CheckTimeline } from './timeline.ts';
 import type { Trial } from './trial.ts';
 
 /** What is known of the device before the first check. Answers of the device, no expectations. */
@@ -56,8 +57,11 @@ export interface CheckResult {
   readonly measured: Readonly<Record<string, string>>;
   /** Lines of the kernel log that fail it. */
   readonly kernelLog: readonly string[];
-  /** CLOCK_MONOTONIC. */
+  /** When it began, after the first one could; null when it was not run. CLOCK_MONOTONIC, as all times. */
+  readonly start: bigint | null;
   readonly ns: bigint;
+  /** Null when it was not run. */
+  readonly timeline: CheckTimeline | null;
 }
 
 /** `pass (idle device)`: all that was tried passed, and nobody has shown that the device does its work afterwards. */
@@ -67,6 +71,10 @@ export type Verdict = 'pass' | 'pass (idle device)' | 'fail' | 'incomplete';
 export interface SuiteReport {
   /** Which suite; its checks are documented under this name. */
   readonly suite: 'conformance' | 'smoke';
+  /** This program. */
+  readonly tool: { readonly name: string; readonly version: string };
+  /** When the run began: ISO 8601, UTC. */
+  readonly began: string;
   readonly device: string;
   readonly mock?: string;
   readonly driver: string | null;

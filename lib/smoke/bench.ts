@@ -13,6 +13,7 @@ import { type LoadReport, load, prepareLoad } from '../session/load.ts';
 import { type SaveReport, save } from '../session/save.ts';
 import { type ArcRecord, transition } from '../session/transition.ts';
 import { type Input, openInput, openOutput } from '../transport/index.ts';
+import { type Recorded, recorded } from './recorded.ts';
 import type { Program, SmokeKnown } from './types.ts';
 
 export interface BenchOptions {
@@ -67,6 +68,7 @@ export class Bench extends Findings {
   readonly options: BenchOptions;
   readonly known: SmokeKnown;
   readonly #open = new Map<DeviceFacts, OpenDevice>();
+  readonly #recorded = new Map<OpenDevice, Recorded>();
   #hung = false;
 
   constructor(options: BenchOptions) {
@@ -113,8 +115,15 @@ export class Bench extends Findings {
 
   async reopen(facts: DeviceFacts): Promise<OpenDevice> {
     const opened = await this.attempt(`opening ${facts.address}`, () => this.options.open(facts));
-    this.#open.set(facts, opened);
-    return opened;
+    const one = recorded(opened, this.timeline.beside(this.#named(facts)));
+    this.#open.set(facts, one.device);
+    this.#recorded.set(one.device, one);
+    return one.device;
+  }
+
+  /** The address where it is not the device of the report. */
+  #named({ address }: DeviceFacts): string | undefined {
+    return address === this.options.device.address ? undefined : address;
   }
 
   async close(facts: DeviceFacts): Promise<void> {
@@ -243,7 +252,12 @@ export class Bench extends Findings {
   ): Promise<SaveReport> {
     const output = await openOutput(path);
     try {
-      return await save(device, output, { ...this.#signal(), digest: 'sha256', ...options });
+      return await save(device, output, {
+        ...this.#signal(),
+        onProgress: ({ bytes }) => this.#recorded.get(device)?.moved(bytes),
+        digest: 'sha256',
+        ...options,
+      });
     } finally {
       output.discard();
     }
@@ -262,7 +276,11 @@ export class Bench extends Findings {
     options: { readonly signal?: AbortSignal } = {},
   ): Promise<LoadReport> {
     try {
-      return await load(device, await prepareLoad(input), { ...this.#signal(), ...options });
+      const prepared = await prepareLoad(input);
+      const one = this.#recorded.get(device);
+      one?.expects(prepared.bytes);
+      const onProgress = ({ bytes }: { readonly bytes: bigint }) => one?.moved(bytes);
+      return await load(device, prepared, { ...this.#signal(), onProgress, ...options });
     } finally {
       input.close();
     }
@@ -310,7 +328,7 @@ export class Bench extends Findings {
   async raw(device: OpenDevice, work: (trial: Trial) => Promise<void>): Promise<void> {
     const { patienceMs } = this.options;
     const options = await trialOf(device, this.known, { patienceMs });
-    const trial = new Trial(options);
+    const trial = new Trial(options, this.timeline.beside(this.#named(device.facts)));
     let hung = false;
     try {
       await work(trial).finally(() => trial.closeAll());

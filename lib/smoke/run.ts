@@ -13,8 +13,10 @@ import {
   type SuiteOptions,
   verdictOf,
 } from '../conformance/suite.ts';
+import { now } from '../conformance/timeline.ts';
 import type { Verdict } from '../conformance/types.ts';
 import { type DeviceFacts, type Host, type OpenDevice, openDevice } from '../device/index.ts';
+import { toolVersion } from '../version.ts';
 import { Bench, type BenchOptions, NO_TARGET } from './bench.ts';
 import { SMOKE_CHECKS } from './checks.ts';
 import { type CorpusOptions, corpusOf } from './corpus.ts';
@@ -57,7 +59,8 @@ export const smokeChecksNamed = (
  * `no-migration-support`, errors of opening and of the first questions, of the corpus, `interrupted`.
  */
 export async function smoke(host: Host, device: DeviceFacts, options: SmokeOptions): Promise<SmokeReport> {
-  const started = process.hrtime.bigint();
+  const started = now();
+  const began = new Date().toISOString();
   const open = options.open ?? ((facts: DeviceFacts) => openDevice(host, facts));
   const corpus = options.corpus === undefined ? null : await corpusOf(options.corpus);
   const checks = smokeChecksNamed(options.only, [...SMOKE_CHECKS, ...(corpus?.checks ?? [])]);
@@ -99,6 +102,8 @@ export async function smoke(host: Host, device: DeviceFacts, options: SmokeOptio
     const programmed = { setup: bench.setup !== null, check: bench.check !== null };
     return {
       suite: 'smoke',
+      tool: toolVersion(),
+      began,
       device: device.address,
       target: target?.address ?? null,
       ...(host.mock === undefined ? {} : { mock: host.mock }),
@@ -117,7 +122,7 @@ export async function smoke(host: Host, device: DeviceFacts, options: SmokeOptio
       ended,
       counts,
       checks: results,
-      ns: process.hrtime.bigint() - started,
+      ns: now() - started,
     };
   } finally {
     await rm(directory, { recursive: true, force: true });
