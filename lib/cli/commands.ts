@@ -583,6 +583,29 @@ export const COMMANDS: readonly CommandSpec[] = [
     load: () => import('./commands/smoke.ts'),
   },
   {
+    name: 'report',
+    summary: 'make an HTML page of a run, or of what two have changed',
+    description: [
+      'Makes one HTML file from a JSON document that conformance or smoke has written (--format json): verdict, what was tested with what, every check with its rule, what was found and what the kernel said, and a timeline of every request and transfer, drawn to scale. It has no outside parts: it opens from a disk, from a mail, from an archive.',
+      'With a second document of the same suite both runs stand side by side, on one scale, and the page says first what changed: checks with another outcome, and times that are twice as long or half.',
+    ],
+    args: [
+      { usage: '<a>', description: 'JSON document of a run' },
+      { usage: '[b]', description: 'one of a later run, to compare' },
+    ],
+    options: [{ ...OUTPUT, description: 'HTML file to make, or - for standard output' }, FORCE],
+    examples: [
+      { command: 'vfio-migrate report run.json -o run.html', says: 'one run' },
+      {
+        command: 'vfio-migrate report 6.17.json 6.18.json -o kernels.html',
+        says: 'what a newer kernel does otherwise',
+      },
+    ],
+    makes: 'output',
+    answers: false,
+    load: () => import('./commands/report.ts'),
+  },
+  {
     name: 'describe',
     summary: 'describe devices and creatable types for check and find',
     description: [

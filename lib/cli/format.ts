@@ -1,4 +1,5 @@
 /** How values look in text for people. Pure: no I/O. */
+export { printable } from '../text/printable.ts';
 
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'] as const;
 
@@ -123,22 +124,6 @@ export function arcRows(
   }[],
 ): string[] {
   return arcs.map(({ from, to, ns, errno }) => `${from} → ${to}  ${errno ?? duration(ns)}`);
-}
-
-/**
- * Control characters made visible, and those that change how others are shown: bidirectional controls, zero width,
- * line separators, private use. Names from sysfs, files and arguments may hold anything; a terminal must not obey it,
- * nor a reader see another text than there is.
- */
-export function printable(text: string): string {
-  return text.replace(
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-    /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]|[\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu,
-    (c) => {
-      const hex = (c.codePointAt(0) as number).toString(16);
-      return hex.length <= 2 ? `\\x${hex.padStart(2, '0')}` : `\\u{${hex}}`;
-    },
-  );
 }
 
 /** JSON for standard output: one document, 64-bit numbers as decimal text (JSON numbers lose digits beyond 2^53). */
