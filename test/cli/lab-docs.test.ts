@@ -69,6 +69,7 @@ describe('every command is one', () => {
   it('in the text around them, too', () => {
     const commands = commandsIn(TEXT.replace(EXAMPLE, ''));
     expect(commands).toContainEqual(['doctor', '0000:65:00.2']);
+    expect(commands.filter(([name]) => name === 'report')).toHaveLength(2);
     for (const words of commands) expect(parse(words, {}).kind).toBe('command');
   });
 
