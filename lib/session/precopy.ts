@@ -115,7 +115,7 @@ export type Gate = (last: boolean) => Promise<string | null>;
 
 /** What `precopy` works with: a device in PRE_COPY. */
 export interface Rounds {
-  /** Reads to the temporary end; gives the driver bytes. */
+  /** Reads to the temporary end, or to the end of the time; gives the driver bytes. */
   read(): Promise<bigint>;
   info(): Promise<PrecopyInfo | null>;
   readonly device: string;
@@ -131,11 +131,16 @@ const MAX_STALE = 3;
 /** Between two looks at a driver that has nothing to read; longer each time, since virtio looks once a second itself. */
 const WAIT_MS = [5, 10, 20, 50, 100, 200, 500, 1000] as const;
 
+/** How long PRE_COPY may take. */
+export function maxMs({ precopyMaxMs = MAX_MS }: PrecopyOptions): number {
+  return precopyMaxMs;
+}
+
 /** Makes rounds until the device may be stopped. The state is not changed here. */
 export async function precopy(rounds: Rounds, options: PrecopyOptions): Promise<PrecopyReport> {
   const started = process.hrtime.bigint();
   const limits: Limits = {
-    maxMs: options.precopyMaxMs ?? MAX_MS,
+    maxMs: maxMs(options),
     maxRounds: MAX_ROUNDS,
     maxStale: MAX_STALE,
     waitInitial: options.leaveInitial !== true,

@@ -10,6 +10,7 @@ import type { Part } from './group.ts';
 import { type SavePlan, savePlan } from './plan.ts';
 import {
   type Gate,
+  maxMs,
   optIn,
   type PrecopyOptions,
   type PrecopyReport,
@@ -33,6 +34,9 @@ export interface FrameSink {
   /** Hears of progress: driver bytes that are not in the writer's counts yet. */
   readonly onBytes: ((source: SaveSource, phase: KnownState, bytes: bigint) => void) | undefined;
 }
+
+/** Driver bytes between two looks at the clock in PRE_COPY. */
+const PIECE = 64n << 20n;
 
 export class SaveSource {
   readonly device: OpenDevice;
@@ -165,11 +169,12 @@ export class SaveSource {
     const optedIn = await optIn(this.device, this.notes);
     await this.enter(state);
     const report = this.#begin(state);
+    const started = performance.now();
     this.precopied = await precopy(
       {
         device: this.device.facts.address,
         signal: sink.signal,
-        read: async () => (await this.#round(state, sink, report)).bytes,
+        read: () => this.#readUntil(started + maxMs(options), state, sink, report),
         info: async () => {
           const info = await precopyInfo(this.#dataFd, optedIn);
           this.trail.track?.info(info);
@@ -188,6 +193,23 @@ export class SaveSource {
     if (note !== undefined) this.notes.push(note(this.precopied));
   }
 
+  /**
+   * To the temporary end. A driver whose device makes bytes as fast as they are read has none: then it ends with the piece in
+   * which the time is over.
+   */
+  async #readUntil(
+    end: number,
+    state: KnownState,
+    sink: FrameSink,
+    report: Writable<PhaseReport>,
+  ): Promise<bigint> {
+    for (let bytes = 0n; ; ) {
+      const round = await this.#round(state, sink, report, PIECE);
+      bytes += round.bytes;
+      if (round.end !== 'limit' || performance.now() >= end) return bytes;
+    }
+  }
+
   /** STOP_COPY to its end. */
   async read(phase: KnownState, sink: FrameSink): Promise<void> {
     const report = this.#begin(phase);
@@ -203,9 +225,14 @@ export class SaveSource {
   }
 
   /** Everything that the data fd has now, into the output. */
-  async #round(phase: KnownState, sink: FrameSink, report: Writable<PhaseReport>): Promise<TransferResult> {
+  async #round(
+    phase: KnownState,
+    sink: FrameSink,
+    report: Writable<PhaseReport>,
+    limit?: bigint,
+  ): Promise<TransferResult> {
     const { writer } = sink;
-    const result = await this.#transfer(phase, sink);
+    const result = await this.#transfer(phase, sink, limit);
     const start = writer.offset;
     const { bytes, frames, offset } = result;
     writer.adopt(this.stream, phase, { bytes, frames, offset });
@@ -241,7 +268,7 @@ export class SaveSource {
     );
   }
 
-  #transfer(phase: KnownState, sink: FrameSink): Promise<TransferResult> {
+  #transfer(phase: KnownState, sink: FrameSink, limit?: bigint): Promise<TransferResult> {
     const { output, writer, frames, frameSize, signal, onBytes } = sink;
     const told = onBytes && ((bytes: bigint) => onBytes(this, phase, bytes));
     const move = (hears: ((bytes: bigint) => void) | undefined) =>
@@ -254,6 +281,7 @@ export class SaveSource {
           offset: writer.streamOffset(this.stream),
           crc: 0,
           ...(frameSize === undefined ? {} : { frameSize }),
+          ...(limit === undefined ? {} : { limit }),
         }),
         { signal, onBytes: hears },
       );
