@@ -89,6 +89,17 @@ describe('--trace', () => {
     expect(waits('load.json')).toEqual(['peer-commit']);
   });
 
+  it('is there while the device is held', async () => {
+    const state = dir.file('state');
+    cli([...MASKS, 'save', SOURCE, '-o', state]);
+    const load = start([...MASKS, 'load', '-i', state, TARGET, '--hold', '--trace', dir.file('trace.json')]);
+    const outcome = ended(load);
+    while (!existsSync(dir.file('trace.json')) && load.exitCode === null) await sleep(20);
+    traceIn('trace.json');
+    load.kill('SIGTERM');
+    await outcome;
+  });
+
   it('marks where nothing moved', () => {
     const slow = scenario({ size: 4096, initial_bytes: 0, flags: '0x1', read_delay_ms: 1500 });
     const { status, stderr } = cli([
