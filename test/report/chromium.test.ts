@@ -71,6 +71,28 @@ describe.skipIf(path === null)('in Chromium', () => {
   );
 
   it(
+    'prints on white, without what only a screen needs',
+    async () => {
+      const shown = await browser.open(urls.two as string, 1280, 'dark');
+      await shown.send('Emulation.setEmulatedMedia', {
+        media: 'print',
+        features: [{ name: 'prefers-color-scheme', value: 'dark' }],
+      });
+      const style = (selector: string, name: string) =>
+        shown.value(`getComputedStyle(document.querySelector('${selector}')).${name}`);
+      expect(await style('body', 'backgroundColor')).toBe('rgb(255, 255, 255)');
+      expect(await style('body', 'color')).toBe('rgb(22, 25, 29)');
+      expect(await style('#filters', 'display')).toBe('none');
+      expect(await style('.tools', 'display')).toBe('none');
+      expect(await style('.legend .key', 'width')).toBe('28px');
+      await picture(shown, 'two-print');
+      const { data } = await shown.send('Page.printToPDF');
+      expect(Buffer.from(data, 'base64').subarray(0, 5).toString()).toBe('%PDF-');
+    },
+    PATIENCE_MS,
+  );
+
+  it(
     'says the verdict, and unfolds what failed, with its timeline',
     async () => {
       const shown = await browser.open(urls.one as string, 1280);

@@ -9,7 +9,7 @@ export const STYLE = `
   --RESUMING: #8a5600; --RESUMING-ground: #fbe3b5; --PRE_COPY: #5b3aa8; --PRE_COPY-ground: #e2d9f7; --ERROR: #a8160f; --ERROR-ground: #f9c8c3;
   --read: #0b5394; --write: #8a5600; --arc: #16191d; --bad: #c3130b;
 }
-@media (prefers-color-scheme: dark) {
+@media screen and (prefers-color-scheme: dark) {
   :root {
     --ground: #14171a; --raised: #1e2328; --text: #e7eaee; --quiet: #a5aeb9; --line: #3b434c; --link: #8ab4f8; --focus: #8ab4f8;
     --pass: #7ddb9f; --pass-ground: #12351f; --fail: #ff9c93; --fail-ground: #4a1713; --deviates: #f3c16b; --deviates-ground: #3d2b08;
@@ -86,9 +86,9 @@ footer { margin-top: 2.5rem; color: var(--quiet); font-size: .88em; }
   .facts, .facts tbody { display: block; } .facts tr { display: grid; grid-template-columns: 7.5rem minmax(0, 1fr); } .facts td { overflow-wrap: anywhere; } .facts thead { display: none; } .facts td[data-run]::before { content: attr(data-run) ': '; color: var(--quiet); font-weight: 400; } .facts tr td:nth-child(3) { grid-column: 2; }
 }
 @media print {
-  :root { --ground: #fff; --raised: #fff; }
+  :root { color-scheme: light; --raised: #fff; }
   body { max-width: none; padding: 0; font-size: 10pt; } .filters, .tools, .legend-box > summary { display: none; }
-  .tl { width: 100% !important; } tr, figure, .run { break-inside: avoid; } * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  .scroll > .tl { width: 100% !important; } tr, figure, .run { break-inside: avoid; } * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
 `
   .replace(
