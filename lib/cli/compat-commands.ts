@@ -1,5 +1,5 @@
 /** Rows of the table of commands (commands.ts): questions about compatibility, and preparing a target. */
-import type { ArgumentSpec, CommandSpec, OptionSpec } from './commands.ts';
+import type { ArgumentSpec, CommandSpec, OptionSpec } from './command-spec.ts';
 
 const SUBJECT = 'device, mdev-type:<parent>/<type>, state file, descriptor file, or - for a descriptor';
 const SRC: ArgumentSpec = { usage: '<src>', description: SUBJECT };

@@ -1,14 +1,8 @@
 /** Arguments to a command, by the table in commands.ts. Loads commander. */
 import { Command, CommanderError, Option } from 'commander';
 import { VfioMigrateError } from '../protocol/errors.ts';
-import {
-  COMMANDS,
-  type CommandSpec,
-  EXIT_CODES,
-  GLOBAL_OPTIONS,
-  type OptionSpec,
-  SUMMARY,
-} from './commands.ts';
+import type { CommandSpec, OptionSpec } from './command-spec.ts';
+import { COMMANDS, EXIT_CODES, GLOBAL_OPTIONS, SUMMARY } from './commands.ts';
 import type { OptionValues } from './context.ts';
 
 export type Parsed =

@@ -3,7 +3,7 @@ import { isatty } from 'node:tty';
 import { Exit, VfioMigrateError } from '../protocol/errors.ts';
 import { bigintText } from '../text/json.ts';
 import { toolVersion } from '../version.ts';
-import type { CommandSpec } from './commands.ts';
+import type { CommandSpec } from './command-spec.ts';
 import { type CommandResult, type OptionValues, textOf } from './context.ts';
 import { asError, errorText } from './errors.ts';
 import { json } from './format.ts';
