@@ -334,7 +334,7 @@ export const owners = [
   {
     name: 'removal of a device that load --hold has: the driver has no request interrupt, so it waits, and goes on when that ends',
     async run() {
-      const uuid = 'dddddddd-0000-4000-8000-000000000004';
+      const uuid = 'eeeeeeee-0000-4000-8000-000000000005';
       writeFileSync('/sys/class/mdev_bus/mtty/mdev_supported_types/mtty-2/create', uuid);
       const { child, done } = start(['load', '-i', file('by-pid'), uuid, '--hold']);
       let said = '';
