@@ -18,6 +18,8 @@ import type { OwnerPause } from './owner.ts';
 export const FREEZE_MAX_MS = 2000;
 /** Less is not enough for any device; more is no moment. */
 const [LEAST_MS, MOST_MS] = [50, 60_000];
+/** A guardian that has said nothing for so long after the limit is stopped itself; it may look at the devices first. */
+const GRACE_MS = 2000;
 
 export interface FreezeOptions {
   /** How long the owner is frozen at most, 50 .. 60 000 ms. Default {@link FREEZE_MAX_MS}. */
@@ -58,10 +60,19 @@ class Freeze implements OwnerPause {
   #address: string | null = null;
   #thaw: Thaw | null = null;
   #ordered = false;
-  #frozen = false;
+  /** The owner is stopped, or about to be, by what was ordered; nobody is known to have let it go. */
+  #held = false;
   /** For the case that the guardian is killed: its way to let go. */
   #peer: NativePeer | null = null;
   #host: Host | null = null;
+  #fail: (error: VfioMigrateError) => void = () => {};
+  #released = false;
+  /** The guardian is not listened to any longer: rejects. */
+  #deaf: (error: Error) => void = () => {};
+  readonly #deafness = new Promise<never>((_, reject) => {
+    this.#deaf = reject;
+  });
+  #late: NodeJS.Timeout | undefined;
 
   constructor({ maxMs = FREEZE_MAX_MS, start = startGuardian }: FreezeOptions) {
     if (!(maxMs >= LEAST_MS && maxMs <= MOST_MS)) {
@@ -69,10 +80,11 @@ class Freeze implements OwnerPause {
     }
     this.#maxMs = maxMs;
     this.#start = start;
+    this.#deafness.catch(() => undefined);
   }
 
   get runs(): boolean {
-    return this.#thaw !== null;
+    return this.#thaw !== null || this.#released;
   }
 
   get freeze(): FreezeReport | null {
@@ -83,6 +95,7 @@ class Freeze implements OwnerPause {
 
   async prepare(devices: readonly OpenDevice[], fail: (error: VfioMigrateError) => void): Promise<void> {
     const { host, facts } = devices[0]!;
+    this.#fail = fail;
     this.#address = facts.address;
     this.#owner = ownerOfAll(devices);
     const { pid, started } = await processIdentity(host, this.#owner.pid);
@@ -121,12 +134,25 @@ class Freeze implements OwnerPause {
     const { means } = await refuseFreeze(this.#host!, this.#owner!, process.pid);
     if (JSON.stringify(means) !== JSON.stringify(this.#means)) throw this.#failed('owner-not-paused', MOVED);
     this.#ordered = true;
+    this.#held = true;
+    this.#late = setTimeout(() => void this.#giveUp(), this.#maxMs + GRACE_MS);
     this.#guardian!.order('freeze');
     const answer = await this.#answered('frozen', 'not-frozen', 'thawed', 'owner-gone');
-    this.#frozen = answer.is === 'frozen';
-    if (this.#frozen) return;
+    this.#held = answer.is === 'frozen';
+    if (this.#held) return this.#watch();
     const why = answer.is === 'not-frozen' ? answer.why : answer.is === 'thawed' ? LATE : ENDED;
     throw this.#failed('owner-not-paused', `it could not be frozen: ${why}`);
+  }
+
+  /** Who kills the guardian of a frozen process, or stops it, ends the session: nobody else would keep the limit. */
+  #watch(): void {
+    void this.#answer('thawed', 'owner-gone').catch((error: Error) => {
+      if (this.#held) this.#fail(this.#failed('owner-not-paused', error.message));
+    });
+  }
+
+  async #giveUp(): Promise<void> {
+    this.#deaf(new Error(`the guardian process does not answer${await this.#letGo()}`));
   }
 
   /** Nothing to do for a pause that failed: the guardian has taken it back, or was told nothing. */
@@ -157,6 +183,8 @@ class Freeze implements OwnerPause {
   }
 
   async end(): Promise<void> {
+    clearTimeout(this.#late);
+    this.#held = false;
     await this.#guardian?.close();
     this.#guardian = null;
     await this.#peer?.close();
@@ -165,19 +193,26 @@ class Freeze implements OwnerPause {
 
   async #answered<K extends Parameters<GuardianLink['answer']>[number]>(...kinds: K[]) {
     try {
-      return await this.#guardian!.answer(...kinds);
+      return await this.#answer(...kinds);
     } catch (error) {
       throw this.#failed('owner-not-paused', `${(error as Error).message}${await this.#letGo()}`);
     }
   }
 
-  /** Somebody killed the guardian of a frozen process. */
+  #answer<K extends Parameters<GuardianLink['answer']>[number]>(...kinds: K[]) {
+    return Promise.race([this.#guardian!.answer(...kinds), this.#deafness]);
+  }
+
+  /** Somebody killed the guardian of a process that is frozen, or about to be. */
   async #letGo(): Promise<string> {
-    if (!this.#frozen || this.#thaw !== null) return '';
-    this.#frozen = false;
+    if (!this.#held || this.#thaw !== null) return '';
+    this.#held = false;
     const freezer = freezerOf(this.#host!, this.#means!, this.#peer!, this.#owner!.pid);
     return freezer.thaw().then(
-      () => '; it was let go on without it',
+      () => {
+        this.#released = true;
+        return '; it was let go on without it';
+      },
       (error: Error) => `; it is left frozen: ${error.message}`,
     );
   }

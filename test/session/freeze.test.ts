@@ -1,6 +1,7 @@
 /** Freezing an owner: whom it must not stop, and what a guardian does with its devices, in process and on the mock kernel. */
+import { constants } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type Freezer, freezePlan } from '../../lib/device/freezer.ts';
 import { adoptDevice, openDevice, parseAddress } from '../../lib/device/index.ts';
 import type { Host, OpenDevice } from '../../lib/device/types.ts';
@@ -347,25 +348,33 @@ describe('a guardian', () => {
     let meanwhile: Tree;
     /** The limit is near as soon as the owner is frozen. */
     let overdue = false;
+    /** The guardian is killed when it is to do this, or when it has frozen. */
+    let diesAt: GuardianOrder | 'frozen' | null = null;
+    let maxMs = LONG;
 
     /** A guardian without a process. */
     class Local implements GuardianLink {
       onAnswer: GuardianLink['onAnswer'] = null;
       closed = false;
       order(order: GuardianOrder): void {
-        void guardian.obey(order);
+        if (this.#dies === order) this.#dead = true;
+        else if (!this.#dead) void guardian.obey(order);
       }
+      readonly #dies = diesAt;
+      #dead = false;
       async answer<K extends GuardianAnswer['is']>(...of: K[]): Promise<Extract<GuardianAnswer, { is: K }>> {
         for (;;) {
           const found = answers.find(({ is }) => of.includes(is as K));
           if (found?.is === 'ready') Object.assign(proc.tree, meanwhile);
           if (found?.is === 'frozen' && overdue) this.onAnswer?.({ is: 'limit' });
           if (found !== undefined) return found as Extract<GuardianAnswer, { is: K }>;
+          if (diesAt === 'frozen' && answers.some(({ is }) => is === 'frozen')) this.#dead = true;
+          if (this.#dead) throw new Error('the guardian process ended (SIGKILL)');
           await sleep(1);
         }
       }
       async close(): Promise<void> {
-        await guardian.orphaned();
+        if (!this.#dead) await guardian.orphaned();
         this.closed = true;
       }
     }
@@ -374,9 +383,15 @@ describe('a guardian', () => {
       directory = scratch();
       links = [];
       overdue = false;
+      diesAt = null;
+      maxMs = LONG;
       meanwhile = {};
       const real = await adopt();
-      const peer = { openProcess: async () => {}, close: async () => {} };
+      const peer = {
+        openProcess: async () => {},
+        close: async () => {},
+        signal: async (signal: number) => void log.push(`signal ${signal} in ${await theirs.state()}`),
+      };
       proc = fakeHost({});
       const kernel = { ...host({}, proc).kernel, createPeer: () => peer as never };
       // What a mock device has not: a process that it was taken from.
@@ -412,7 +427,7 @@ describe('a guardian', () => {
         return link;
       };
       const output = await openOutput(directory.file('state'), { force: true });
-      return save(device, output, { ...options, owner: freezePause({ maxMs: LONG, start }) });
+      return save(device, output, { ...options, owner: freezePause({ maxMs, start }) });
     }
 
     it('freezes after PRE_COPY, and thaws when the device is back', async () => {
@@ -433,6 +448,43 @@ describe('a guardian', () => {
         facts: { recovery: expect.stringMatching(/its owner was resumed$/) },
       });
       expect(log).toEqual(['freeze in 2', 'thaw in 2']);
+    });
+
+    it('lets the owner go on when the guardian is killed before it has frozen', async () => {
+      diesAt = 'freeze';
+      await expect(frozen()).rejects.toMatchObject({
+        code: 'owner-not-paused',
+        message: expect.stringMatching(/ended \(SIGKILL\); it was let go on without it/),
+      });
+      expect(log).toEqual([`signal ${constants.signals.SIGCONT} in 6`]);
+    });
+
+    it('ends when the guardian is killed meanwhile, with the device back before the owner runs', async () => {
+      diesAt = 'frozen';
+      mock.setFaults([{ name: 'hangs', call: 'read', fd: 'data', at_offset: 1 << 25, hang: true }]);
+      await expect(frozen({ precopy: false })).rejects.toMatchObject({
+        code: 'owner-not-paused',
+        message: expect.stringMatching(/the guardian process ended \(SIGKILL\)/),
+        facts: { recovery: expect.stringMatching(/its owner runs: .*it was let go on without it$/) },
+      });
+      expect(log).toEqual(['freeze in 2', `signal ${constants.signals.SIGCONT} in 2`]);
+    });
+
+    it('does not wait for a guardian that is stopped itself', async () => {
+      maxMs = 100;
+      const obey = Guardian.prototype.obey;
+      const deaf = vi.spyOn(Guardian.prototype, 'obey').mockImplementation(async function (
+        this: Guardian,
+        order,
+      ) {
+        if (order === 'freeze') await obey.call(this, order);
+      });
+      await expect(frozen()).rejects.toMatchObject({
+        code: 'owner-not-paused',
+        message: expect.stringMatching(/the guardian process does not answer; it was let go on without it/),
+      });
+      deaf.mockRestore();
+      expect(log[1]).toBe(`signal ${constants.signals.SIGCONT} in 2`);
     });
 
     it('says what the owner finds, when the device cannot be brought back', async () => {
