@@ -32,6 +32,8 @@ export async function findDevice(context: CommandContext): Promise<Found> {
  */
 export async function findDevices(context: CommandContext, names: readonly string[]): Promise<Found[]> {
   for (const name of names) parseAddress(name);
+  // What makes no sense is said before an owner is asked for its device.
+  ownerOptions(context);
   const found: Found[] = [];
   for (const name of names) {
     const next = await findNamed(context, name);

@@ -164,6 +164,7 @@ describe('save --freeze: options', () => {
   const MOCK = ['--mock', 'two-nics', 'save', '-o', '/dev/null'];
   it.each([
     [['0000:65:00.2', '--freeze'], /--freeze is about the owner of a device/],
+    [['pid:999999999', '--freeze', '--freeze-max', 'soon'], /"soon" is no time$/m],
     [['fd:9', '--freeze', '--unpaused'], /cannot be used with option/],
     [['fd:9', '--freeze', '--qmp', '/x'], /cannot be used with option/],
     [['fd:9', '--freeze', '--pause-cmd', 'x', '--resume-cmd', 'y'], /cannot be used with option/],
