@@ -7,7 +7,7 @@ import { Timeline } from '../session/timeline.ts';
 import { encodeJson } from '../text/json.ts';
 import { type Output, openOutput } from '../transport/index.ts';
 import { toolVersion } from '../version.ts';
-import { type CommandContext, type CommandResult, flag, text } from './context.ts';
+import { type CommandContext, type CommandResult, flag, text, texts } from './context.ts';
 
 /** What a command does with its trace; nothing where none is asked for. */
 export interface Tracing {
@@ -105,8 +105,12 @@ async function openTrace({ options }: CommandContext, file: string): Promise<Out
       },
     );
   }
-  for (const [option, flags] of Object.entries(FILES)) {
-    const other = text(options, option);
+  const others: [string | undefined, string][] = Object.entries(FILES).map(([option, flags]) => [
+    text(options, option),
+    flags,
+  ]);
+  for (const sidecar of texts(options, 'sidecar')) others.push([sidecar, '--sidecar']);
+  for (const [other, flags] of others) {
     if (other === undefined || (await placeOf(other)) !== (await placeOf(file))) continue;
     throw new VfioMigrateError('usage', `${flags} and --trace name the same file`, {
       file,

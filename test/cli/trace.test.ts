@@ -179,6 +179,12 @@ describe('the file', () => {
       'l',
       /--record-latency and --trace name the same file/,
     ],
+    [
+      'save',
+      ['-o', 'state', '--sidecar', 'dir', '--sidecar', 's', '--force'],
+      './s',
+      /--sidecar and --trace name the same file/,
+    ],
     ['load', ['-i', 'state', '--force'], 'state', /--input and --trace name the same file/],
     ['save', ['-o', 'state'], '-', /standard output is no place for a trace/],
     ['save', ['-o', 'state'], '/dev/null', /is no place for a trace/],
