@@ -4,6 +4,9 @@
  * called one. Pure.
  */
 
+/** Node's timers take no more, and end at once when they are given more. */
+export const MAX_TIMER_MS = 2 ** 31 - 1;
+
 export interface DowntimeOptions {
   /** Milliseconds. A device is not stopped while the prediction is over it. */
   readonly downtimeLimitMs?: number;

@@ -1,7 +1,15 @@
 /** What a save does so that nothing stands still for long: the gate before a device is stopped, and the clock after it. */
+
 import { loadBinding } from '../binding/index.ts';
 import { type KnownState, State, stateName, VfioMigrateError } from '../protocol/index.ts';
-import { type DowntimeReport, type Prediction, predict, predictionText, type Steps } from './downtime.ts';
+import {
+  type DowntimeReport,
+  MAX_TIMER_MS,
+  type Prediction,
+  predict,
+  predictionText,
+  type Steps,
+} from './downtime.ts';
 import type { GroupSignal } from './group.ts';
 import { MemberFailure, waits } from './group.ts';
 import { type PeerSource, SYNC } from './peer.ts';
@@ -145,7 +153,8 @@ export class Live {
     this.#options.timeline?.stops();
     const { downtimeHardMs } = this.#options;
     if (downtimeHardMs === undefined) return;
-    this.#hard = setTimeout(() => this.#group.fail(this.#overdue(downtimeHardMs)), downtimeHardMs);
+    const ms = Math.min(downtimeHardMs, MAX_TIMER_MS);
+    this.#hard = setTimeout(() => this.#group.fail(this.#overdue(downtimeHardMs)), ms);
   }
 
   #overdue(ms: number): VfioMigrateError {

@@ -18,6 +18,7 @@ import {
 } from '../protocol/peer.ts';
 import { type PeerLink, type PeerPort, throwIfInterrupted } from '../transport/index.ts';
 import { toolVersion } from '../version.ts';
+import { MAX_TIMER_MS } from './downtime.ts';
 
 /** How long an end waits for an answer, or for bytes. Requests that block in a driver count. */
 export const PEER_TIMEOUT_MS = 60_000;
@@ -216,9 +217,12 @@ export class PeerSource {
   async #wait(doing: string): Promise<void> {
     const seconds = this.#timeoutMs / 1000;
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(() => {
-        this.#fail(this.#lost(`it did not say within ${seconds} s that it ${doing}`));
-      }, this.#timeoutMs);
+      const timer = setTimeout(
+        () => {
+          this.#fail(this.#lost(`it did not say within ${seconds} s that it ${doing}`));
+        },
+        Math.min(this.#timeoutMs, MAX_TIMER_MS),
+      );
       this.#wake = () => {
         clearTimeout(timer);
         resolve();

@@ -75,6 +75,14 @@ describe('save --peer', () => {
     expect(status).toBe(1);
   });
 
+  it('waits for as long as it is told to, however long that is', () => {
+    const target = `${process.execPath} dist/bin/vfio-migrate.cjs --mock masks load --peer - ${TARGET}`;
+    const args = ['--mock', 'masks', 'save', SOURCE, '--peer', target, '--peer-timeout', '9999999'];
+    const { status, stderr } = cli([...args, '--downtime-hard', '999999999']);
+    expect(stderr).not.toMatch(/did not say|TimeoutOverflow/);
+    expect(status).toBe(0);
+  });
+
   it('a target whose source is killed does not run, and says where it is', async () => {
     const path = dir.file('killed');
     const target = start(['--mock', 'masks', 'load', '--peer', `unix:${path}`, TARGET]);
