@@ -86,8 +86,9 @@ class Link implements GuardianLink {
   async close(): Promise<void> {
     this.#pipe.end();
     const patience = new AbortController();
-    const late = sleep(END_MS, null, { signal: patience.signal }).catch(() => null);
-    await Promise.race([this.#exited, late]);
+    const late = sleep(END_MS, 'late', { signal: patience.signal }).catch(() => null);
+    // Somebody has stopped it. It would go on later, and bring home devices that are not ours any more.
+    if ((await Promise.race([this.#exited, late])) === 'late') this.#child.kill('SIGKILL');
     patience.abort();
     this.#child.unref();
     this.#pipe.destroy();
