@@ -78,6 +78,27 @@ export async function holdsImage(name) {
   assert.deepEqual(readFileSync(file(`${name}.raw`)), IMAGE);
 }
 
+/** mtty keeps what is written into its configuration space over reset and close; other parts find it as it was. */
+async function sameConfigAfterwards(devices, work) {
+  const written = [
+    [0x10n, 4],
+    [0x3cn, 1],
+  ];
+  const before = [];
+  for (const device of devices) {
+    await withDevice(device, async (open) => {
+      for (const [at, length] of written)
+        before.push({ device, at, bytes: await open.readRegion(7, at, length) });
+    });
+  }
+  try {
+    await work();
+  } finally {
+    for (const { device, at, bytes } of before)
+      await withDevice(device, (open) => open.writeRegion(7, at, bytes));
+  }
+}
+
 export const owners = [
   {
     name: 'save pid:PID with the owner stopped meanwhile: the bytes are right, and it goes on unharmed',
@@ -278,58 +299,65 @@ export const owners = [
   },
   {
     name: 'configuration space: saved beside the bytes, shown, written back where it is named, and passed to the program of --exec',
-    async run() {
-      await withDevice(A, async (device) => {
-        await device.reset();
-        await writeRecipe(registersOf(device));
-        await device.writeRegion(7, 0x10n, Uint8Array.of(0x00, 0x10, 0x00, 0xd0));
-        await device.writeRegion(7, 0x3cn, Uint8Array.of(11));
-      });
-      const seen = watchDriver(A);
-      assert.equal((await json(['save', A, '-o', file('config')])).configBytes, 255);
-      // Nothing of it is another request for a state.
-      assert.deepEqual(seen().steps, ['2>6', '6>7', '7>3', '3>1', '1>5', '5>2']);
-      const { configurations } = await json(['inspect', file('config')]);
-      const [{ decoded, interrupts, space, state }] = configurations;
-      assert.equal(state, 'PRE_COPY');
-      assert.deepEqual([decoded.vendor, decoded.device, decoded.interruptLine], ['0x4348', '0x3253', 11]);
-      assert.deepEqual(decoded.bars.slice(0, 2), [0xd0001001, 1]);
-      assert.deepEqual(
-        interrupts.map(({ name, count }) => [name, count]),
-        [
-          ['intx', 1],
-          ['msi', 1],
-        ],
-      );
-      await withDevice(B, async (device) => {
-        await device.writeRegion(7, 0x10n, Uint8Array.of(0x00, 0x20, 0x00, 0xe0));
-        await device.writeRegion(7, 0x3cn, Uint8Array.of(5));
-      });
-      const plain = await json(['load', '-i', file('config'), B]);
-      assert.match(plain.notes.join(), /^not ready for a guest/);
-      const consumer = [process.execPath, program('consumer.mjs'), 'fd', '{fd}', '{config}'];
-      const load = ['load', '-i', file('config'), B, '--then', 'running'];
-      const bare = await run([...load, '--exec', ...consumer]);
-      assert.equal(bare.code, 7, bare.stderr);
-      const { now, passed } = JSON.parse(bare.stdout);
-      assert.equal(passed, space);
-      assert.notEqual(now, passed);
-      const { code, stdout, stderr } = await run([...load, '--restore-config', 'all', '--exec', ...consumer]);
-      assert.equal(code, 7, stdout + stderr);
-      assert.match(stderr, /restored of its configuration space: bars, interrupt-line, command/);
-      const after = JSON.parse(stdout);
-      assert.deepEqual([after.right, after.state], [true, 'RUNNING']);
-      assert.equal(after.now, space);
-      // mtty keeps its command register to itself: what it does not take is an error, and the device is reset.
-      const resets = watchDriver(B);
-      const refused = await fails(1, 'config-not-restored', [
-        ...load.slice(0, 4),
-        '--restore-config',
-        '0x60+4,0xfe+2',
-      ]);
-      assert.match(refused.message, /2 bytes at 0xfe/);
-      assert.equal(resets().resets, 1);
-    },
+    run: () =>
+      sameConfigAfterwards([A, B], async () => {
+        await withDevice(A, async (device) => {
+          await device.reset();
+          await writeRecipe(registersOf(device));
+          await device.writeRegion(7, 0x10n, Uint8Array.of(0x00, 0x10, 0x00, 0xd0));
+          await device.writeRegion(7, 0x3cn, Uint8Array.of(11));
+        });
+        const seen = watchDriver(A);
+        assert.equal((await json(['save', A, '-o', file('config')])).configBytes, 255);
+        // Nothing of it is another request for a state.
+        assert.deepEqual(seen().steps, ['2>6', '6>7', '7>3', '3>1', '1>5', '5>2']);
+        const { configurations } = await json(['inspect', file('config')]);
+        const [{ decoded, interrupts, space, state }] = configurations;
+        assert.equal(state, 'PRE_COPY');
+        assert.deepEqual([decoded.vendor, decoded.device, decoded.interruptLine], ['0x4348', '0x3253', 11]);
+        assert.deepEqual(decoded.bars.slice(0, 2), [0xd0001001, 1]);
+        assert.deepEqual(
+          interrupts.map(({ name, count }) => [name, count]),
+          [
+            ['intx', 1],
+            ['msi', 1],
+          ],
+        );
+        await withDevice(B, async (device) => {
+          await device.writeRegion(7, 0x10n, Uint8Array.of(0x00, 0x20, 0x00, 0xe0));
+          await device.writeRegion(7, 0x3cn, Uint8Array.of(5));
+        });
+        const plain = await json(['load', '-i', file('config'), B]);
+        assert.match(plain.notes.join(), /^not ready for a guest/);
+        const consumer = [process.execPath, program('consumer.mjs'), 'fd', '{fd}', '{config}'];
+        const load = ['load', '-i', file('config'), B, '--then', 'running'];
+        const bare = await run([...load, '--exec', ...consumer]);
+        assert.equal(bare.code, 7, bare.stderr);
+        const { now, passed } = JSON.parse(bare.stdout);
+        assert.equal(passed, space);
+        assert.notEqual(now, passed);
+        const { code, stdout, stderr } = await run([
+          ...load,
+          '--restore-config',
+          'all',
+          '--exec',
+          ...consumer,
+        ]);
+        assert.equal(code, 7, stdout + stderr);
+        assert.match(stderr, /restored of its configuration space: bars, interrupt-line, command/);
+        const after = JSON.parse(stdout);
+        assert.deepEqual([after.right, after.state], [true, 'RUNNING']);
+        assert.equal(after.now, space);
+        // mtty keeps its command register to itself: what it does not take is an error, and the device is reset.
+        const resets = watchDriver(B);
+        const refused = await fails(1, 'config-not-restored', [
+          ...load.slice(0, 4),
+          '--restore-config',
+          '0x60+4,0xfe+2',
+        ]);
+        assert.match(refused.message, /2 bytes at 0xfe/);
+        assert.equal(resets().resets, 1);
+      }),
   },
   {
     name: 'removal of a device that load --hold has: the driver has no request interrupt, so it waits, and goes on when that ends',
