@@ -44,7 +44,7 @@ function failed(device: string, why: string, remedy: string, cause?: unknown): V
 export function refuseMock(host: Host): void {
   if (host.mock === undefined) return;
   throw new VfioMigrateError('hand-over-failed', 'the devices of a mock kernel do not leave their process', {
-    remedy: 'Use --hold, or a real device.',
+    remedy: 'No other program can have them: leave that out, or name a real device.',
   });
 }
 

@@ -16,6 +16,7 @@ import {
 import { now } from '../conformance/timeline.ts';
 import type { Verdict } from '../conformance/types.ts';
 import { type DeviceFacts, type Host, type OpenDevice, openDevice } from '../device/index.ts';
+import { VfioMigrateError } from '../protocol/index.ts';
 import { toolVersion } from '../version.ts';
 import { Bench, type BenchOptions, NO_TARGET } from './bench.ts';
 import { SMOKE_CHECKS } from './checks.ts';
@@ -53,10 +54,24 @@ export const smokeChecksNamed = (
   all: readonly SmokeCheck[] = SMOKE_CHECKS,
 ): readonly SmokeCheck[] => checksNamed(all, only, 'docs/smoke.md');
 
+async function workDirectory(parent: string): Promise<string> {
+  try {
+    return await mkdtemp(join(parent, 'vfio-migrate-smoke-'));
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new VfioMigrateError('output-failed', `no directory for states can be made in ${parent}: ${code}`, {
+      file: parent,
+      remedy: 'Name one that exists and may be written to (--workdir).',
+      cause,
+    });
+  }
+}
+
 /**
  * Erases what the devices hold, and leaves them closed, after a reset. They must be ones that nobody else uses. What a
  * driver does wrong is in the report; rejects only where nothing can be found out: `usage` for an id that no check has,
- * `no-migration-support`, errors of opening and of the first questions, of the corpus, `interrupted`.
+ * `no-migration-support`, errors of opening and of the first questions, of the corpus, `output-failed` for the directory,
+ * `interrupted`.
  */
 export async function smoke(host: Host, device: DeviceFacts, options: SmokeOptions): Promise<SmokeReport> {
   const started = now();
@@ -64,9 +79,12 @@ export async function smoke(host: Host, device: DeviceFacts, options: SmokeOptio
   const open = options.open ?? ((facts: DeviceFacts) => openDevice(host, facts));
   const corpus = options.corpus === undefined ? null : await corpusOf(options.corpus);
   const checks = smokeChecksNamed(options.only, [...SMOKE_CHECKS, ...(corpus?.checks ?? [])]);
-  const { known, via } = await first(host, device, options, open);
-  const directory = await mkdtemp(join(options.directory ?? tmpdir(), 'vfio-migrate-smoke-'));
+  const directory = await workDirectory(options.directory ?? tmpdir());
   options.onDirectory?.(directory);
+  const { known, via } = await first(host, device, options, open).catch(async (error: unknown) => {
+    await rm(directory, { recursive: true, force: true });
+    throw error;
+  });
   const { target } = options;
   const bench: BenchOptions = {
     host,

@@ -93,6 +93,15 @@ describe('what it prints', () => {
     dir.remove();
   });
 
+  it('a --workdir that is not there: said before the device is opened', () => {
+    const { status, stdout } = mtty('--json', '--workdir', '/nowhere/at/all');
+    expect(JSON.parse(stdout)).toMatchObject({
+      code: 'output-failed',
+      remedy: expect.stringMatching(/--workdir/),
+    });
+    expect(status).toBe(1);
+  });
+
   it('text: what was skipped and why, the verdict last', () => {
     const { stdout } = mtty('--only', 'trip.*', '--only', 'damaged.*');
     expect(stdout).toMatch(/^skipped: 2 checks: no second device was named \(DST\)$/m);
