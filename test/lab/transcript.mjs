@@ -5,7 +5,7 @@ import { release } from 'node:os';
 import { join } from 'node:path';
 import { mockHost } from 'vfio-migrate/mock';
 import { compare, differences, takeFrom, takeFromMock } from '../suite/transcript.mjs';
-import { A, B, host, lib, via } from './lab.mjs';
+import { A, B, host, lib, via, withDevice } from './lab.mjs';
 
 const cdev = via === 'cdev';
 
@@ -20,6 +20,8 @@ const check = (way) => ({
   async run() {
     const mock = await takeFromMock(lib, mockHost, { release: release(), via: way, cdev });
     keep(`transcript-${way}-mock`, mock);
+    // As the mock's are: what ran before may have left them in STOP.
+    for (const device of [A, B]) await withDevice(device, (open) => open.reset());
     const linux = await takeFrom(lib, host, [A, B], way);
     keep(`transcript-${way}-linux`, linux);
     const wrong = compare(linux, mock, differences[way]);
