@@ -50,6 +50,16 @@ export async function refuseUnlessErasable(context: CommandContext, { host, fact
   );
 }
 
+/** Throws `usage` when `--erase-state` names what is not tested: a second device that was forgotten is no pass. */
+export function refuseOthersNamed({ options }: CommandContext, found: readonly Found[]): void {
+  const tested = found.flatMap(({ facts: { address, name } }) => [address, name]);
+  const other = texts(options, 'eraseState').find((one) => !tested.includes(one));
+  if (other === undefined) return;
+  throw new VfioMigrateError('usage', `--erase-state names ${other}, which is not tested`, {
+    remedy: `Name it as the second device, or leave it out: this is about ${found.map(({ facts }) => facts.address).join(' and ')}.`,
+  });
+}
+
 /** Other VFs of the same PF that a program or a host driver uses. */
 async function busyNeighbours(host: Host, { pci, name }: DeviceFacts): Promise<string[]> {
   const physfn = pci?.physfn ?? null;

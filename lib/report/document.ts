@@ -6,7 +6,22 @@
 import type { CheckTimeline, TimedArc, TimedTransfer } from '../conformance/timeline.ts';
 import type { CheckResult, Mismatch, Outcome, SuiteReport, Verdict } from '../conformance/types.ts';
 import { VfioMigrateError } from '../protocol/errors.ts';
-import { type Json, JsonError, type JsonObject, type JsonProfile, parseJson } from '../text/json.ts';
+import { JsonError, type JsonProfile, parseJson } from '../text/json.ts';
+import {
+  big,
+  boolean,
+  integer,
+  isObject,
+  list,
+  mapOf,
+  matching,
+  nullable,
+  object,
+  one,
+  type Read,
+  ShapeError,
+  text,
+} from '../text/shape.ts';
 
 /** What smoke says besides. */
 export interface SuiteDocument extends SuiteReport {
@@ -28,105 +43,17 @@ const SUITES = ['conformance', 'smoke'] as const;
 export const OUTCOMES = ['fail', 'deviates', 'not-run', 'skipped', 'pass'] as const satisfies Outcome[];
 const VERDICTS = ['pass', 'pass (idle device)', 'fail', 'incomplete'] as const satisfies Verdict[];
 
-const MOST = { checks: 20_000, list: 20_000, arcs: 10_000, points: 10_000, text: 1 << 16 } as const;
-
-class Wrong extends Error {
-  constructor(at: string, why: string) {
-    super(`${at === '' ? 'the document' : at} ${why}`);
-  }
-}
-
-type Read<T> = (value: Json | undefined, at: string) => T;
-
-const text: Read<string> = (value, at) => {
-  if (typeof value !== 'string') throw new Wrong(at, 'is no text');
-  if (value.length > MOST.text) throw new Wrong(at, `is longer than ${MOST.text} characters`);
-  return value;
-};
-
-const matching =
-  (pattern: RegExp, what: string): Read<string> =>
-  (value, at) => {
-    if (!pattern.test(text(value, at))) throw new Wrong(at, `is no ${what}`);
-    return value as string;
-  };
-
-/** 64-bit numbers are decimal text. */
-const big: Read<bigint> = (value, at) => {
-  const number = BigInt(matching(/^\d{1,19}$/, 'number of at most 19 digits, as text')(value, at));
-  if (number >= 1n << 63n) throw new Wrong(at, 'is beyond 2^63');
-  return number;
-};
-
-const integer: Read<number> = (value, at) => {
-  if (!Number.isSafeInteger(value) || (value as number) < 0)
-    throw new Wrong(at, 'is no whole number from 0 on');
-  return value as number;
-};
-
-const boolean: Read<boolean> = (value, at) => {
-  if (typeof value !== 'boolean') throw new Wrong(at, 'is neither true nor false');
-  return value;
-};
-
-const one =
-  <T extends string>(all: readonly T[]): Read<T> =>
-  (value, at) => {
-    if (!all.includes(value as T)) throw new Wrong(at, `is none of ${all.join(', ')}`);
-    return value as T;
-  };
-
-const nullable =
-  <T>(read: Read<T>): Read<T | null> =>
-  (value, at) =>
-    value === null ? null : read(value, at);
-
-const list =
-  <T>(read: Read<T>, most: number): Read<T[]> =>
-  (value, at) => {
-    if (!Array.isArray(value)) throw new Wrong(at, 'is no list');
-    if (value.length > most) throw new Wrong(at, `has more than ${most} items`);
-    return value.map((item, index) => read(item, `${at}/${index}`));
-  };
-
-const isObject = (value: Json | undefined): value is JsonObject =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
-
-type Fields<T> = { readonly [K in keyof T]-?: Read<T[K]> };
-
-/** `may`: members that may be missing. */
-function object<T extends object, O extends object = Record<never, never>>(
-  must: Fields<T>,
-  may: Fields<O> = {} as Fields<O>,
-): Read<T & Partial<O>> {
-  return (value, at) => {
-    if (!isObject(value)) throw new Wrong(at, 'is no object');
-    const result: Record<string, unknown> = {};
-    for (const [name, read] of Object.entries(must) as [string, Read<unknown>][]) {
-      if (value[name] === undefined) throw new Wrong(at, `has no member ${name}`);
-      result[name] = read(value[name], `${at}/${name}`);
-    }
-    for (const [name, read] of Object.entries(may) as [string, Read<unknown>][])
-      if (value[name] !== undefined) result[name] = read(value[name], `${at}/${name}`);
-    return result as T & Partial<O>;
-  };
-}
-
-const texts: Read<Record<string, string>> = (value, at) => {
-  if (!isObject(value)) throw new Wrong(at, 'is no object');
-  const entries = Object.entries(value);
-  if (entries.length > MOST.list) throw new Wrong(at, `has more than ${MOST.list} members`);
-  return Object.fromEntries(entries.map(([name, member]) => [text(name, at), text(member, `${at}/${name}`)]));
-};
+const MOST = { checks: 20_000, list: 20_000, arcs: 10_000, points: 10_000 } as const;
 
 const pair: Read<readonly [number, number]> = (value, at) => {
   const [a, b, ...more] = list(integer, 2)(value, at);
-  if (a === undefined || b === undefined || more.length > 0) throw new Wrong(at, 'is no pair of numbers');
+  if (a === undefined || b === undefined || more.length > 0)
+    throw new ShapeError(at, 'is no pair of numbers');
   return [a, b];
 };
 
 const yes: Read<true> = (value, at) => {
-  if (value !== true) throw new Wrong(at, 'is not true');
+  if (value !== true) throw new ShapeError(at, 'is not true');
   return true;
 };
 
@@ -150,14 +77,14 @@ const transfer: Read<TimedTransfer> = (value, at) => {
   )(value, at);
   let [before, had] = [0, 0];
   for (const [ns, bytes] of moved.points) {
-    if (ns < before || bytes < had) throw new Wrong(`${at}/points`, 'go backwards');
+    if (ns < before || bytes < had) throw new ShapeError(`${at}/points`, 'go backwards');
     [before, had] = [ns, bytes];
   }
   if (BigInt(before) > moved.ns || BigInt(had) > moved.bytes)
-    throw new Wrong(`${at}/points`, 'go beyond the end of the transfer');
+    throw new ShapeError(`${at}/points`, 'go beyond the end of the transfer');
   for (const [ns, length] of moved.stalls)
     if (BigInt(ns) + BigInt(length) > moved.ns)
-      throw new Wrong(`${at}/stalls`, 'go beyond the end of the transfer');
+      throw new ShapeError(`${at}/stalls`, 'go beyond the end of the transfer');
   return moved;
 };
 
@@ -174,7 +101,7 @@ const check: Read<CheckResult> = object(
     rule: text,
     outcome: one(OUTCOMES),
     mismatches: list(object<Mismatch>({ what: text, found: text, expected: text }), MOST.list),
-    measured: texts,
+    measured: mapOf(text, MOST.list),
     kernelLog: list(text, MOST.list),
     start: nullable(big),
     ns: big,
@@ -232,7 +159,7 @@ export function readSuiteDocument(input: Uint8Array, name: string): SuiteDocumen
     const contradiction = contradictionOf(read);
     return contradiction === null ? read : refuse(contradiction);
   } catch (error) {
-    if (error instanceof Wrong) return refuse(error.message);
+    if (error instanceof ShapeError) return refuse(error.message);
     if (!(error instanceof JsonError)) throw error;
     return refuse(`${error.what} (line ${error.line}, column ${error.column})`, {
       line: error.line,

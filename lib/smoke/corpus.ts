@@ -2,10 +2,13 @@
  * Files that older kernels and firmware have saved: which of them this driver takes. A directory of state files, and
  * beside them `pairs.json` (schemas/smoke-corpus.schema.json), which says who saved each and who took it.
  */
-import { copyFile, readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { copyFile, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { isErrno, VfioMigrateError } from '../protocol/index.ts';
 import { inspect } from '../session/inspect.ts';
+import { JsonError, type JsonProfile, parseJson } from '../text/json.ts';
+import { list, mapOf, nullable, object, one, type Read, ShapeError, text } from '../text/shape.ts';
 import { openInput } from '../transport/index.ts';
 import type { Bench } from './bench.ts';
 import type { SmokeCheck } from './types.ts';
@@ -63,18 +66,40 @@ export async function corpusOf(options: CorpusOptions): Promise<{
     checks,
     async finish() {
       if (!options.record) return;
-      const same = (a: Pair, b: Pair) => a.file === b.file && sideText(a.loadedBy) === sideText(b.loadedBy);
-      const kept = before.pairs.filter((pair) => !found.some((now) => same(now, pair)));
       await writePairs(directory, {
         schema: CORPUS_FORMAT,
         files: { ...before.files, ...added },
-        pairs: [...kept, ...found],
+        pairs: merged(before.pairs, found),
       });
     },
   };
 }
 
-const idOf = (name: string) => `corpus.${name.slice(0, -EXTENSION.length).replace(/[^A-Za-z0-9_.-]/g, '_')}`;
+/**
+ * One outcome for a file and who has loaded it. What was accepted once stays so: a refusal after it is a failure of the
+ * driver, tonight and every night until it is mended, and not the new state of affairs.
+ */
+function merged(before: readonly Pair[], found: readonly Pair[]): Pair[] {
+  const pairs = new Map<string, Pair>();
+  for (const pair of [...before, ...found]) {
+    const key = JSON.stringify([pair.file, sideText(pair.loadedBy)]);
+    if (pair.outcome === 'accepted' || pairs.get(key)?.outcome !== 'accepted') pairs.set(key, pair);
+  }
+  return [...pairs.values()];
+}
+
+/** Characters of a name that stand in its id as they are. */
+const LONGEST = 100;
+
+/** Of one file alone: what an id cannot show of a name is told apart by the name's hash. */
+function idOf(name: string): string {
+  const stem = name.slice(0, -EXTENSION.length);
+  const shown = stem.replace(/[^A-Za-z0-9_.-]/g, '_').slice(0, LONGEST);
+  return shown === stem && shown !== ''
+    ? `corpus.${shown}`
+    : `corpus.${shown}-${createHash('sha256').update(name).digest('hex').slice(0, 8)}`;
+}
+
 const sideText = ({ kernel, driver, firmware }: Side) =>
   `${driver ?? 'no driver'}, kernel ${kernel}${firmware === null ? '' : `, firmware ${firmware}`}`;
 
@@ -90,6 +115,9 @@ function fileCheck(
     rule: 'docs/smoke.md: a newer kernel takes the states that older ones gave',
     async run(bench) {
       const path = join(directory, name);
+      // A fifo has no end to wait for.
+      if (!(await bench.attempt(`looking at ${name}`, () => stat(path))).isFile())
+        bench.skip('it is not a regular file');
       const { source } = await bench.attempt(`reading ${name}`, () => inspect(path));
       const [saver] = source.devices;
       const { driver, kernel } = bench.known;
@@ -168,29 +196,51 @@ async function listed(directory: string): Promise<string[]> {
 
 async function readPairs(directory: string): Promise<CorpusDocument> {
   const file = join(directory, PAIRS);
-  let text: string;
+  let content: Uint8Array;
   try {
-    text = await readFile(file, 'utf8');
+    content = await readFile(file);
   } catch (cause) {
     if (isErrno(cause, 'ENOENT')) return { schema: CORPUS_FORMAT, files: {}, pairs: [] };
     throw failed('input-failed', `cannot read ${file}: ${(cause as Error).message}`, file, cause);
   }
   try {
-    const value = JSON.parse(text) as Partial<CorpusDocument>;
-    const { schema, files, pairs } = value;
-    if (schema === CORPUS_FORMAT && typeof files === 'object' && Array.isArray(pairs) && pairs.every(isPair))
-      return { schema, files: files ?? {}, pairs };
-  } catch {
-    // Not JSON: the same sentence.
+    return corpusDocument(parseJson(content, JSON_PROFILE), '');
+  } catch (error) {
+    const why =
+      error instanceof ShapeError
+        ? error.message
+        : error instanceof JsonError
+          ? `${error.what} (line ${error.line}, column ${error.column})`
+          : null;
+    if (why === null) throw error;
+    throw failed('malformed-document', `${file} is no record of a corpus (${CORPUS_FORMAT}): ${why}`, file);
   }
-  throw failed('malformed-document', `${file} is no record of a corpus (${CORPUS_FORMAT})`, file);
 }
 
-function isPair(value: unknown): value is Pair {
-  const { file, savedBy, loadedBy, outcome } = (value ?? {}) as Partial<Pair>;
-  const sides = [savedBy, loadedBy].every((side) => typeof side?.kernel === 'string');
-  return typeof file === 'string' && sides && (outcome === 'accepted' || outcome === 'refused');
-}
+const MOST = 100_000;
+const JSON_PROFILE: JsonProfile = {
+  maxDepth: 8,
+  maxValues: 20 * MOST,
+  maxBytes: 64 << 20,
+  escapedControls: true,
+};
+
+const side: Read<Side> = object({ kernel: text, driver: nullable(text), firmware: nullable(text) });
+
+const corpusDocument: Read<CorpusDocument> = object({
+  schema: one([CORPUS_FORMAT] as const),
+  files: mapOf(side, MOST),
+  pairs: list(
+    object<Pair>({
+      file: text,
+      savedBy: side,
+      loadedBy: side,
+      outcome: one(['accepted', 'refused'] as const),
+      says: nullable(text),
+    }),
+    MOST,
+  ),
+});
 
 /** In one step: what was recorded on other hosts is not lost half-way. */
 async function writePairs(directory: string, document: CorpusDocument): Promise<void> {

@@ -1,5 +1,7 @@
 /** Limits that a device has to keep: a JSON document (schemas/smoke-profile.schema.json). Pure. */
 import { VfioMigrateError } from '../protocol/errors.ts';
+import { type Json, JsonError, type JsonObject, type JsonProfile, parseJson } from '../text/json.ts';
+import { isObject } from '../text/shape.ts';
 
 export const PROFILE_FORMAT = 'vfio-migrate/smoke-profile/1';
 
@@ -35,12 +37,7 @@ const RANGES = ['bytes', 'estimate'] as const;
 
 /** Throws `malformed-document`: a limit that is misspelt would be kept by everything. */
 export function parseProfile(text: string, name: string): Profile {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw malformed(name, `it is no JSON: ${(cause as Error).message}`);
-  }
+  const value = parsed(text, name);
   if (!isObject(value) || value.schema !== PROFILE_FORMAT)
     throw malformed(name, `its schema is not ${PROFILE_FORMAT}`);
   members(value, ['$schema', 'schema', 'arcs', ...NUMBERS, ...RANGES], name, 'the profile');
@@ -52,26 +49,47 @@ export function parseProfile(text: string, name: string): Profile {
   return value as unknown as Profile;
 }
 
-function range(value: unknown, at: string, name: string, names: readonly string[] = ['least', 'most']): void {
+const JSON_PROFILE: JsonProfile = {
+  maxDepth: 4,
+  maxValues: 1000,
+  maxBytes: 1 << 20,
+  escapedControls: true,
+};
+
+function parsed(text: string, name: string): Json {
+  try {
+    return parseJson(text, JSON_PROFILE);
+  } catch (error) {
+    if (!(error instanceof JsonError)) throw error;
+    throw malformed(name, `it is no JSON: ${error.what} (line ${error.line}, column ${error.column})`);
+  }
+}
+
+function range(
+  value: Json | undefined,
+  at: string,
+  name: string,
+  names: readonly string[] = ['least', 'most'],
+): void {
   if (!isObject(value) || Object.keys(value).length === 0) throw malformed(name, `${at} has no limit`);
   members(value, names, name, at);
   for (const [member, limit] of Object.entries(value)) positive(limit, `${at}.${member}`, name);
+  const { least, most } = value as { least?: number; most?: number };
+  if (least !== undefined && most !== undefined && least > most)
+    throw malformed(name, `${at}.least is above ${at}.most: nothing can keep both`);
 }
 
-function members(value: object, names: readonly string[], name: string, at: string): void {
+function members(value: JsonObject, names: readonly string[], name: string, at: string): void {
   const unknown = Object.keys(value).find((member) => !names.includes(member));
   if (unknown === undefined) return;
   const known = names.filter((one) => !one.startsWith('$')).join(', ');
   throw malformed(name, `${at} has a member ${JSON.stringify(unknown)} (known: ${known})`);
 }
 
-function positive(value: unknown, at: string, name: string): void {
+function positive(value: Json | undefined, at: string, name: string): void {
   if (typeof value === 'number' && Number.isFinite(value) && value > 0) return;
   throw malformed(name, `${at} is no number above 0`);
 }
-
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 function malformed(file: string, why: string): VfioMigrateError {
   return new VfioMigrateError('malformed-document', `${file} is no profile: ${why}`, {

@@ -16,6 +16,7 @@ describe('refused before a device is opened', () => {
     ['a device that is not named in full', ['smoke', NIC, '--erase-state', '65:00.2'], 'not-confirmed', 10],
     ['a second device that is not named', ['smoke', NIC, OTHER, '--erase-state', NIC], 'not-confirmed', 10],
     ['one device twice', on(NIC, NIC), 'usage', 2],
+    ['a confirmation for what is not tested', on(NIC, '--erase-state', OTHER), 'usage', 2],
     ['a physical function with functions', on('0000:65:00.0'), 'vfs-in-use', 10],
     ['two forms on standard output', on(NIC, '--format', 'tap'), 'usage', 2],
     ['no confirmation at all', ['smoke', NIC], 'usage', 2],
@@ -58,6 +59,8 @@ describe('refused before a device is opened', () => {
     ['{"schema":"vfio-migrate/smoke-profile/1","downtime":0}', /above 0/],
     ['{"schema":"vfio-migrate/smoke-profile/1","arcs":{"RUNNING>ERROR":1}}', /RUNNING>ERROR/],
     ['{"schema":"vfio-migrate/smoke-profile/1","bytes":{}}', /no limit/],
+    ['{"schema":"vfio-migrate/smoke-profile/1","bytes":{"least":10,"most":5}}', /least is above bytes\.most/],
+    ['{"schema":"vfio-migrate/smoke-profile/1","saveRate":1,"saveRate":2}', /no JSON: duplicate/],
   ])('a profile that is none: %s', (text, why) => {
     const dir = scratch();
     writeFileSync(dir.file('p.json'), text);

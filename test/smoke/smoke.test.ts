@@ -1,5 +1,6 @@
 /** The smoke suite on the mock's drivers: what passes, what is skipped and why, and that what goes wrong is found. */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { NativeDevice } from '../../lib/binding/types.ts';
 import type { OpenDevice } from '../../lib/device/index.ts';
@@ -334,6 +335,65 @@ describe('a corpus', () => {
     const first = await seen(dir.path, false, { model: 'another' }, '7.3.0');
     expect(failures(first)).toEqual([]);
     expect(first.checks[0]?.measured.outcome).toMatch(/^refused: /);
+    dir.remove();
+  });
+
+  it('a regression fails each night, and not only the first', async () => {
+    const dir = scratch();
+    await seen(dir.path, true);
+    await seen(dir.path, true, {}, '7.2.0');
+    const worse = () => seen(dir.path, true, { model: 'another' }, '7.2.0');
+    const regressed = async () =>
+      failures(await worse()).flatMap(({ mismatches }) => mismatches.map(({ found }) => found));
+    expect(await regressed()).toContain('refused');
+    expect(await regressed()).toContain('refused');
+    // What was refused first, and is taken now, is better.
+    const better = await seen(dir.path, true, {}, '7.2.0');
+    expect(better.checks.find(({ id }) => id.startsWith('corpus.'))).toMatchObject({ outcome: 'pass' });
+    dir.remove();
+  });
+
+  it('each file has a check of its own, whatever its name', async () => {
+    const dir = scratch();
+    await seen(dir.path, true);
+    const [first = ''] = readdirSync(dir.path).filter((name) => name.endsWith('.vfmig'));
+    for (const name of ['a b', 'a_b', 'a+b', 'x'.repeat(240), '', 'ü'])
+      copyFileSync(dir.file(first), dir.file(`${name}.vfmig`));
+    const { checks } = await seen(dir.path, false);
+    const ids = checks.map(({ id }) => id);
+    expect(new Set(ids).size).toBe(7);
+    for (const id of ids) expect(id).toMatch(/^corpus\.[A-Za-z0-9_.-]{1,150}$/);
+    expect(ids).toContain('corpus.a_b');
+    dir.remove();
+  });
+
+  it('what is no regular file is not waited for', async () => {
+    const dir = scratch();
+    execFileSync('mkfifo', [dir.file('f.vfmig')]);
+    const { checks } = await seen(dir.path, false);
+    expect(checks).toMatchObject([{ outcome: 'skipped', reason: 'it is not a regular file' }]);
+    dir.remove();
+  });
+
+  it.each([
+    ['[1', /line 1, column/],
+    ['{"schema":"x"}', /schema is none of/],
+    [
+      '{"schema":"vfio-migrate/smoke-corpus/1","files":{"x.vfmig":5},"pairs":[]}',
+      /files\/x\.vfmig is no object/,
+    ],
+    [
+      '{"schema":"vfio-migrate/smoke-corpus/1","files":{},"pairs":[{"file":"x","savedBy":{"kernel":"1"}}]}',
+      /pairs\/0\/savedBy has no member driver/,
+    ],
+  ])('a record that is none is refused, and left as it is: %s', async (text, why) => {
+    const dir = scratch();
+    writeFileSync(dir.file('pairs.json'), text);
+    await expect(seen(dir.path, true)).rejects.toMatchObject({
+      code: 'malformed-document',
+      message: expect.stringMatching(why),
+    });
+    expect(readFileSync(dir.file('pairs.json'), 'utf8')).toBe(text);
     dir.remove();
   });
 

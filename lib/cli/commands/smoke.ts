@@ -17,7 +17,7 @@ import {
 } from '../../smoke/index.ts';
 import { type CommandContext, type CommandResult, flag, text } from '../context.ts';
 import { findDevices, openingMeans, openOptions } from '../devices.ts';
-import { refuseUnlessErasable } from '../erase.ts';
+import { refuseOthersNamed, refuseUnlessErasable } from '../erase.ts';
 import { kernelLogOf, onlyOf, progress, reported, seconds } from './conformance.ts';
 
 export async function run(context: CommandContext): Promise<CommandResult> {
@@ -55,6 +55,7 @@ async function runChecks(
   const names = [args.dev as string, ...(args.dst === undefined ? [] : [args.dst])];
   const found = await findDevices(context, names);
   for (const one of found) await refuseUnlessErasable(context, one);
+  refuseOthersNamed(context, found);
   const [{ host, facts }, target] = found as [(typeof found)[0], (typeof found)[0]?];
   const programs = programsOf(context, host, more.patienceMs ?? SMOKE_PATIENCE_MS);
   const kernelLog = await kernelLogOf(context, host);
@@ -144,6 +145,7 @@ async function profileOf({ options }: CommandContext): Promise<Profile | undefin
   } catch (cause) {
     throw new VfioMigrateError('input-failed', `cannot read ${file}: ${(cause as Error).message}`, {
       file,
+      remedy: 'docs/smoke.md says what a profile is (--profile FILE).',
       cause,
     });
   }
