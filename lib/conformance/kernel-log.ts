@@ -36,11 +36,23 @@ export const noKernelLog = (kind: 'off' | 'mock'): KernelLog => ({ kind, ...NONE
 /** Longest record of /dev/kmsg. */
 const RECORD = 8192;
 
+/** How often the log is emptied: its ring is small, and a driver may say much. */
+const EMPTY_MS = 200;
+
+const LOST =
+  'records of the kernel log were overwritten before they could be read: what they said is not known';
+
 /**
- * The log from now on. Throws `no-permission` when it cannot be read: what is not measured is no pass.
+ * The log from now on. Throws `no-permission` when it cannot be read: what is not measured is no pass. Nor is what was
+ * overwritten unread: that is a complaint.
  * @param path for tests
+ * @param read for tests: read(2) on a descriptor
  */
-export async function readKernelLog(host: Host, path = '/dev/kmsg'): Promise<KernelLog> {
+export async function readKernelLog(
+  host: Host,
+  path = '/dev/kmsg',
+  read: Reading = (fd, buffer) => readSync(fd, buffer),
+): Promise<KernelLog> {
   let fd: number;
   try {
     fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -54,13 +66,27 @@ export async function readKernelLog(host: Host, path = '/dev/kmsg'): Promise<Ker
       },
     );
   }
-  const lines = () => drain(fd);
-  lines();
+  // What was said before, and was lost before, is nobody's.
+  drain(fd, read);
+  const heard: string[] = [];
+  const listen = () => {
+    const { lines, lost } = drain(fd, read);
+    heard.push(...lines.filter((line) => COMPLAINTS.some((pattern) => pattern.test(line))));
+    if (lost) heard.push(LOST);
+  };
+  const timer = setInterval(() => {
+    try {
+      listen();
+    } catch {
+      // Whoever asks for complaints meets it too.
+    }
+  }, EMPTY_MS).unref();
   let taint = await tainted(host);
   return {
     kind: 'read',
     async complaints() {
-      const bad = lines().filter((line) => COMPLAINTS.some((pattern) => pattern.test(line)));
+      listen();
+      const bad = heard.splice(0);
       const now = await tainted(host);
       const added = now & ~taint;
       taint = now;
@@ -71,7 +97,10 @@ export async function readKernelLog(host: Host, path = '/dev/kmsg'): Promise<Ker
             `the kernel is tainted: bits 0x${added.toString(16)} of /proc/sys/kernel/tainted were set`,
           ];
     },
-    close: () => closeSync(fd),
+    close: () => {
+      clearInterval(timer);
+      closeSync(fd);
+    },
   };
 }
 
@@ -79,23 +108,29 @@ async function tainted(host: Host): Promise<bigint> {
   return BigInt((await readText(host, '/proc/sys/kernel/tainted')) ?? '0');
 }
 
+type Reading = (fd: number, buffer: Buffer) => number;
+
 /** Everything that is there. EPIPE: the ring has overwritten what was not read yet, and goes on behind it. */
-function drain(fd: number): string[] {
+function drain(fd: number, read: Reading): { readonly lines: readonly string[]; readonly lost: boolean } {
   const buffer = Buffer.alloc(RECORD);
-  const found: string[] = [];
+  const lines: string[] = [];
+  let lost = false;
   for (;;) {
     let length: number;
     try {
-      length = readSync(fd, buffer);
+      length = read(fd, buffer);
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      if (code === 'EPIPE') continue;
-      if (code === 'EAGAIN') return found;
+      if (code === 'EPIPE') {
+        lost = true;
+        continue;
+      }
+      if (code === 'EAGAIN') return { lines, lost };
       throw error;
     }
-    if (length === 0) return found;
+    if (length === 0) return { lines, lost };
     // `PRIORITY,NUMBER,TIME,…;MESSAGE`, then lines that begin with a blank.
     for (const line of buffer.toString('utf8', 0, length).split('\n'))
-      if (line.includes(';') && !line.startsWith(' ')) found.push(line.slice(line.indexOf(';') + 1));
+      if (line.includes(';') && !line.startsWith(' ')) lines.push(line.slice(line.indexOf(';') + 1));
   }
 }

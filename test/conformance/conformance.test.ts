@@ -133,6 +133,28 @@ describe('the kernel log', () => {
     dir.remove();
   });
 
+  it('of which records were overwritten unread is a complaint; not for what was lost before', async () => {
+    const dir = scratch();
+    writeFileSync(dir.file('kmsg'), '');
+    const answers: (string | number)[] = ['EPIPE', 0];
+    const read = (_fd: number, buffer: Buffer) => {
+      const answer = answers.shift() ?? 'EAGAIN';
+      if (answer === 'EPIPE' || answer === 'EAGAIN') throw Object.assign(new Error(), { code: answer });
+      return typeof answer === 'number' ? answer : buffer.write(answer);
+    };
+    const log = await readKernelLog(lib.linuxHost(), dir.file('kmsg'), read);
+    expect(await log.complaints()).toEqual([]);
+    answers.push(record('mtty_step_state: 2 -> 5'), 'EPIPE', record('WARNING: CPU: 0'));
+    expect(await log.complaints()).toEqual(['WARNING: CPU: 0', expect.stringMatching(/overwritten before/)]);
+    expect(await log.complaints()).toEqual([]);
+    // Between two questions it is emptied, so that a driver that says much loses nothing.
+    answers.push(record('BUG: KASAN: in between'));
+    await expect.poll(() => answers.length, { timeout: 30_000 }).toBe(0);
+    expect(await log.complaints()).toEqual(['BUG: KASAN: in between']);
+    log.close();
+    dir.remove();
+  });
+
   it('that cannot be read is an error, not silence', async () => {
     await expect(readKernelLog(lib.linuxHost(), '/nowhere/kmsg')).rejects.toMatchObject({
       code: 'no-permission',
