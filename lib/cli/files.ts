@@ -1,5 +1,6 @@
 /** What the commands that read or make files share. */
-import { open } from 'node:fs/promises';
+import { open, realpath } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
 import type { FileOptions } from '../session/file.ts';
 import { type Output, openOutput } from '../transport/index.ts';
 import { type CommandContext, flag, text } from './context.ts';
@@ -42,4 +43,10 @@ export async function readAtMost(path: string, limit: number): Promise<Uint8Arra
   } finally {
     await file.close();
   }
+}
+
+/** The name that a file has or would get, the same however it is spelt. */
+export async function placeOf(file: string): Promise<string> {
+  const path = resolve(file);
+  return join(await realpath(dirname(path)).catch(() => dirname(path)), basename(path));
 }

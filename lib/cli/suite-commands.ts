@@ -1,5 +1,27 @@
 /** Rows of the table of commands (commands.ts): suites of checks, and the page of a run. */
-import { type CommandSpec, DEV, FORCE, OPENING, OUTPUT } from './command-spec.ts';
+import { type CommandSpec, DEV, FORCE, OPENING, type OptionSpec, OUTPUT } from './command-spec.ts';
+
+/** What comes out of a suite, and where. */
+const REPORT: readonly OptionSpec[] = [
+  {
+    flags: '--format <name>',
+    description: 'form of the report; default: text',
+    choices: ['text', 'tap', 'ktap', 'junit', 'json'],
+  },
+  {
+    flags: '-o, --output <file>',
+    description: 'file for the report; the summary goes to standard output',
+  },
+  FORCE,
+];
+/** What a suite insists on, unless it is told otherwise. */
+const CARE: readonly OptionSpec[] = [
+  { flags: '--no-kmsg', description: 'go on although the kernel log cannot be read' },
+  {
+    flags: '--shared-pf-ok',
+    description: 'although other functions of its physical function are in use',
+  },
+];
 
 export const SUITE_COMMANDS: readonly CommandSpec[] = [
   {
@@ -23,21 +45,8 @@ export const SUITE_COMMANDS: readonly CommandSpec[] = [
         description: 'only this check, or those that begin so (state.*)',
         repeats: true,
       },
-      {
-        flags: '--format <name>',
-        description: 'form of the report; default: text',
-        choices: ['text', 'tap', 'ktap', 'junit', 'json'],
-      },
-      {
-        flags: '-o, --output <file>',
-        description: 'file for the report; the summary goes to standard output',
-      },
-      FORCE,
-      { flags: '--no-kmsg', description: 'go on although the kernel log cannot be read' },
-      {
-        flags: '--shared-pf-ok',
-        description: 'although other functions of its physical function are in use',
-      },
+      ...REPORT,
+      ...CARE,
       { flags: '--timeout <s>', description: 'how long one request may take; default: 60' },
       ...OPENING,
     ],
@@ -88,22 +97,9 @@ export const SUITE_COMMANDS: readonly CommandSpec[] = [
         description: 'only this check, or those that begin so (trip.*)',
         repeats: true,
       },
-      {
-        flags: '--format <name>',
-        description: 'form of the report; default: text',
-        choices: ['text', 'tap', 'ktap', 'junit', 'json'],
-      },
-      {
-        flags: '-o, --output <file>',
-        description: 'file for the report; the summary goes to standard output',
-      },
-      FORCE,
+      ...REPORT,
       { flags: '--workdir <dir>', description: 'where states are kept meanwhile; default: $TMPDIR' },
-      { flags: '--no-kmsg', description: 'go on although the kernel log cannot be read' },
-      {
-        flags: '--shared-pf-ok',
-        description: 'although other functions of its physical function are in use',
-      },
+      ...CARE,
       {
         flags: '--timeout <s>',
         description: 'how long one save, load, reset or command may take; default: 600',

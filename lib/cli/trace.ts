@@ -1,6 +1,5 @@
 /** `--trace FILE`: a picture of the session for Perfetto, written when the session is over, however it ended. */
-import { realpath, stat } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { stat } from 'node:fs/promises';
 import { isErrno, VfioMigrateError } from '../protocol/index.ts';
 import { traceOf } from '../report/trace-event.ts';
 import { Timeline } from '../session/timeline.ts';
@@ -8,6 +7,7 @@ import { encodeJson } from '../text/json.ts';
 import { type Output, openOutput } from '../transport/index.ts';
 import { toolVersion } from '../version.ts';
 import { type CommandContext, type CommandResult, flag, text, texts } from './context.ts';
+import { placeOf } from './files.ts';
 
 /** What a command does with its trace; nothing where none is asked for. */
 export interface Tracing {
@@ -130,10 +130,4 @@ async function isSpecial(file: string): Promise<boolean> {
     if (isErrno(error)) return false;
     throw error;
   }
-}
-
-/** The name that a file has or would get, the same however it is spelt. */
-async function placeOf(file: string): Promise<string> {
-  const path = resolve(file);
-  return join(await realpath(dirname(path)).catch(() => dirname(path)), basename(path));
 }

@@ -1,14 +1,22 @@
 /** The report of a suite of checks as TAP version 14, and as KTAP version 1 for the kernel's own tools. Pure: no I/O. */
 import type { CheckResult, SuiteReport } from '../conformance/types.ts';
 
-/** Text that cannot be taken for a line of its own or for a directive. */
-const plain = (text: string) => text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, ' ').replaceAll('#', '\\#');
+const CONTROLS = /[\p{Cc}\p{Cf}\u2028\u2029]/gu;
+
+/** Text that cannot be taken for a line of its own or for a directive. TAP has `\\` and `\#` for what means something. */
+const plain = (text: string) => text.replace(CONTROLS, ' ').replace(/[\\#]/g, '\\$&');
+
+const hex = (unit: number) => `\\u${unit.toString(16).padStart(4, '0')}`;
 
 /** Lines of a YAML block: strings are quoted as JSON, which YAML takes. */
 function yaml({ rule, mismatches, kernelLog, measured }: CheckResult): string[] {
   const list = (name: string, items: readonly string[]) =>
     items.length === 0 ? [] : [`  ${name}:`, ...items];
-  const quoted = (text: string) => JSON.stringify(text);
+  // YAML takes no control character but as an escape, and JSON leaves DEL and those above it as they are.
+  const quoted = (text: string) =>
+    JSON.stringify(text).replace(CONTROLS, (control) =>
+      Array.from({ length: control.length }, (_, i) => hex(control.charCodeAt(i))).join(''),
+    );
   return [
     '  ---',
     `  rule: ${quoted(rule)}`,

@@ -1,6 +1,9 @@
 /** What is read back as a result of a suite, and what is refused. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { VfioMigrateError } from '../../lib/protocol/errors.ts';
+import { cli, scratch } from '../helpers/cli.ts';
 import { type Loose, read, runText } from './sample.ts';
 
 let sample: string;
@@ -122,4 +125,20 @@ describe('refused', () => {
   ])('%s', (_what, text, why) => {
     expect(() => read(text)).toThrow(why);
   });
+});
+
+it('the page is not made over what it is made of', () => {
+  const dir = scratch();
+  const file = dir.file('run.json');
+  writeFileSync(file, sample);
+  for (const output of [file, join(dir.path, '.', 'run.json')]) {
+    const { status, stdout } = cli(['--json', 'report', file, '-o', output, '--force']);
+    expect(JSON.parse(stdout)).toMatchObject({
+      code: 'usage',
+      message: expect.stringMatching(/would replace/),
+    });
+    expect(status).toBe(2);
+  }
+  expect(readFileSync(file, 'utf8')).toBe(sample);
+  dir.remove();
 });

@@ -3,11 +3,13 @@ import { VfioMigrateError } from '../../protocol/errors.ts';
 import { MAX_DOCUMENT, readSuiteDocument, type SuiteDocument } from '../../report/document.ts';
 import { page } from '../../report/page/page.ts';
 import { type CommandContext, type CommandResult, text } from '../context.ts';
-import { readAtMost, withOutput } from '../files.ts';
+import { placeOf, readAtMost, withOutput } from '../files.ts';
 import { exactSize, keyValues } from '../format.ts';
 
 export async function run(context: CommandContext): Promise<CommandResult> {
   const { a, b } = context.args as { a: string; b?: string };
+  const output = text(context.options, 'output') as string;
+  await refuseOver(output, [a, ...(b === undefined ? [] : [b])]);
   const first = await read(a);
   const second = b === undefined ? null : await read(b);
   if (second !== null && second.suite !== first.suite)
@@ -15,7 +17,6 @@ export async function run(context: CommandContext): Promise<CommandResult> {
       remedy: 'Compare two runs of the same suite.',
     });
   const bytes = Buffer.from(page(first, second));
-  const output = text(context.options, 'output') as string;
   await withOutput(context, async (out) => {
     await out.write(bytes);
     await out.finish();
@@ -40,6 +41,19 @@ export async function run(context: CommandContext): Promise<CommandResult> {
       ]),
     ]),
   };
+}
+
+/** A run cannot be had again: its document is not replaced by its page. */
+async function refuseOver(output: string, inputs: readonly string[]): Promise<void> {
+  if (output === '-') return;
+  const place = await placeOf(output);
+  for (const input of inputs) {
+    if ((await placeOf(input)) !== place) continue;
+    throw new VfioMigrateError('usage', `the page would replace ${input}, which it is made of`, {
+      file: output,
+      remedy: 'Give the page a name of its own (-o).',
+    });
+  }
 }
 
 async function read(file: string): Promise<SuiteDocument> {

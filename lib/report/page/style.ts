@@ -102,6 +102,7 @@ footer { margin-top: 2.5rem; color: var(--quiet); font-size: .88em; }
       ['PRE_COPY', 'PRE_COPY', 'back'],
       ['PRE_COPY_P2P', 'PRE_COPY', 'dots'],
       ['ERROR', 'ERROR', 'cross'],
+      ['unknown', 'skipped', ''],
     ]
       .map(([state = '', color = '', pattern = '']) => rules(`.b.${state}`, color, pattern))
       .join('\n'),

@@ -1,21 +1,12 @@
 /** Timelines to scale, as SVG: states as bands, requests between them, bytes as an area, stalls marked. Pure: no I/O. */
 import type { CheckTimeline, TimedArc, TimedTransfer } from '../../conformance/timeline.ts';
 import type { CheckResult } from '../../conformance/types.ts';
+import { STATES, stateName, stateOf } from '../../protocol/states.ts';
 import { count, rate, size, ticks, time } from './figures.ts';
 import { html, type Markup, type Part } from './markup.ts';
 
 /** A state's name as the kernel has it; every other is drawn as unknown. */
-const STATES = [
-  'ERROR',
-  'STOP',
-  'RUNNING',
-  'STOP_COPY',
-  'RESUMING',
-  'RUNNING_P2P',
-  'PRE_COPY',
-  'PRE_COPY_P2P',
-];
-const classOf = (state: string) => (STATES.includes(state) ? state : 'unknown');
+const classOf = (state: string) => (stateOf(state) === undefined ? 'unknown' : state);
 
 /** A check's timeline, and when the check began on the axis. */
 export interface Placed {
@@ -185,7 +176,7 @@ export function asList(timeline: CheckTimeline): Markup {
 }
 
 export const legend = (): Markup =>
-  html`<ul class="legend">${STATES.map(
+  html`<ul class="legend">${STATES.map(stateName).map(
     (state) =>
       html`<li><svg class="b ${state}" width="28" height="16" aria-hidden="true"><rect class="fill" width="100%" height="100%"/><rect class="mark" width="100%" height="100%"/></svg> ${state}</li>`,
   )}<li><svg class="tl key" width="28" height="16" aria-hidden="true"><g class="arc"><rect x="10" y="2" width="8" height="12"/><line x1="10" x2="10" y1="0" y2="16"/></g></svg> request, from its beginning to its answer</li><li><svg class="tl key" width="28" height="16" aria-hidden="true"><g class="arc bad"><rect x="10" y="2" width="8" height="12"/><line x1="10" x2="10" y1="0" y2="16"/></g></svg> ✕ refused or failed</li><li><svg class="tl key" width="28" height="16" aria-hidden="true"><g class="bytes read"><path d="M0 16L28 0V16Z"/></g></svg> ↓ bytes read</li><li><svg class="tl key" width="28" height="16" aria-hidden="true"><g class="bytes write"><path d="M0 16L28 0V16Z"/></g></svg> ↑ bytes written</li><li><svg class="tl key" width="28" height="16" aria-hidden="true"><g class="stall"><rect width="28" height="16"/></g></svg> stall: no byte for 100 ms or longer</li></ul>`;
