@@ -38,7 +38,7 @@ function scenario(count: number, migration: MigrationKnobs = {}): Scenario {
 
 /** JavaScript for {@link runProgram} and for workers, which cannot import TypeScript: opens device `n`. */
 const OPEN = `
-  const kernel = binding.mockKernel(args.library, JSON.stringify(args.scenario), null);
+  const kernel = binding.mockKernel(args.path, JSON.stringify(args.scenario), null);
   const open = async (n) => {
     const device = kernel.createDevice();
     await device.openContainer('/dev/vfio/vfio');
@@ -67,7 +67,7 @@ async function session(device: NativeDevice, state: number) {
 
 const argsFor = (count: number, migration: MigrationKnobs = {}) => ({
   addon: addonPath(),
-  library: mockLibraryPath(),
+  path: mockLibraryPath(),
   scenario: scenario(count, migration),
   addresses: indices(count).map(addressOf),
 });

@@ -284,7 +284,7 @@ test('a scenario that is refused says why', () => {
 
 /** For programs: a device of a scenario, opened. */
 const OPEN = `
-  const kernel = binding.mockKernel(args.library, JSON.stringify(args.scenario), null);
+  const kernel = binding.mockKernel(args.path, JSON.stringify(args.scenario), null);
   const device = kernel.createDevice();
   await device.openContainer('/dev/vfio/vfio');
   await device.openGroup('/dev/vfio/1');
@@ -292,7 +292,7 @@ const OPEN = `
   await device.containerSetIommu(3);
   await device.groupGetDeviceFd('${A}');`;
 const forPrograms = (migration: MigrationKnobs) => ({
-  library: mockLibraryPath(),
+  path: mockLibraryPath(),
   scenario: scenario(migration),
 });
 
@@ -377,7 +377,7 @@ test('two workers have two kernels', async () => {
 
 test('a data fd that is collected is closed, and it keeps its device from being collected', async () => {
   const ended = await runProgram(
-    `const kernel = binding.mockKernel(args.library, JSON.stringify(args.scenario), null);
+    `const kernel = binding.mockKernel(args.path, JSON.stringify(args.scenario), null);
      const fds = () => JSON.parse(kernel.control('{"op":"fds"}')).fds.map(({ kind }) => kind).sort();
      const rest = async (want) => {
        for (let i = 0; i < 200 && fds().length > want; i++) { gc(); await new Promise((done) => setTimeout(done, 5)); }
