@@ -45,17 +45,15 @@ export type {
 } from './precopy.ts';
 export { type QmpPause, qmpPause } from './qmp-pause.ts';
 export { type ResetReport, resetDevice } from './reset.ts';
-export {
-  type PhaseReport,
-  SAVE_BUDGET,
-  type SavedDevice,
-  type SaveGroupOptions,
-  type SaveGroupReport,
-  type SaveOptions,
-  type SaveReport,
-  save,
-  saveGroup,
-} from './save.ts';
+export { SAVE_BUDGET, save, saveGroup } from './save.ts';
+export type {
+  PhaseReport,
+  SavedDevice,
+  SaveGroupOptions,
+  SaveGroupReport,
+  SaveOptions,
+  SaveReport,
+} from './save-report.ts';
 export { type Progress, refusePfInUse, type SessionOptions, sessionWarnings } from './session.ts';
 export {
   TIMELINE_FORMAT,

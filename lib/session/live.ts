@@ -14,7 +14,7 @@ import type { GroupSignal } from './group.ts';
 import { MemberFailure, waits } from './group.ts';
 import { type PeerSource, SYNC } from './peer.ts';
 import type { Gate } from './precopy.ts';
-import type { SaveGroupOptions } from './save.ts';
+import type { SaveGroupOptions } from './save-report.ts';
 import type { FrameSink, SaveSource } from './save-source.ts';
 import { waiting } from './timeline.ts';
 import { recover, stateOrNull } from './transition.ts';

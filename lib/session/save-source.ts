@@ -17,7 +17,7 @@ import {
   precopy,
   precopyInfo,
 } from './precopy.ts';
-import type { PhaseReport, SaveOptions } from './save.ts';
+import type { PhaseReport, SaveOptions } from './save-report.ts';
 import { settle } from './session.ts';
 import { onTrack } from './timeline.ts';
 import { requestFailed, type Trail, transition } from './transition.ts';

@@ -10,7 +10,8 @@ import { isErrno, type KnownState, State, stateName, VfioMigrateError } from '..
 import { extract } from '../session/extract.ts';
 import { inspect } from '../session/inspect.ts';
 import { type LoadReport, load, prepareLoad } from '../session/load.ts';
-import { type SaveReport, save } from '../session/save.ts';
+import { save } from '../session/save.ts';
+import type { SaveReport } from '../session/save-report.ts';
 import { type ArcRecord, transition } from '../session/transition.ts';
 import { type Input, openInput, openOutput } from '../transport/index.ts';
 import { type Recorded, recorded } from './recorded.ts';
