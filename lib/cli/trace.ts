@@ -110,6 +110,9 @@ async function openTrace({ options }: CommandContext, file: string): Promise<Out
     flags,
   ]);
   for (const sidecar of texts(options, 'sidecar')) others.push([sidecar, '--sidecar']);
+  // A word alone is a scenario that ships, not a file.
+  const mock = text(options, 'mock');
+  if (mock !== undefined && /\/|\.json$/.test(mock)) others.push([mock, '--mock']);
   for (const [other, flags] of others) {
     if (other === undefined || (await placeOf(other)) !== (await placeOf(file))) continue;
     throw new VfioMigrateError('usage', `${flags} and --trace name the same file`, {

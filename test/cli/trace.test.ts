@@ -189,6 +189,12 @@ describe('the file', () => {
     ['save', ['-o', 'state'], '-', /standard output is no place for a trace/],
     ['save', ['-o', 'state'], '/dev/null', /is no place for a trace/],
     ['save', ['-o', 'state'], 'dir', /is a directory/],
+    [
+      'save',
+      ['-o', 'state', '--mock', './sc.json', '--force'],
+      'sc.json',
+      /--mock and --trace name the same/,
+    ],
   ])('%s %j --trace %s is refused', (command, args, file, says) => {
     symlinkSync('.', dir.file('link'));
     mkdirSync(dir.file('dir'));
