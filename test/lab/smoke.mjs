@@ -1,8 +1,9 @@
 /** The smoke suite on the kernel's own driver: from one device into another, with work in them, destructive checks included. */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { A, B, C, document, ended, fails, file, run } from './lab.mjs';
+import { A, B, C, document, ended, fails, file, lib, run, withDevice } from './lab.mjs';
 
 const WORK = fileURLToPath(new URL('./work.mjs', import.meta.url));
 const command = (what) => `${process.execPath} ${WORK} ${what} {fd}`;
@@ -118,6 +119,20 @@ export const smoke = [
       const commands = ['--setup', command('setup'), '--check', 'exit 3'];
       const found = await report(10, on([A], ...FEW, '--only', 'trip.same', ...commands));
       assert.deepEqual(ids(found, 'fail'), ['trip.same']);
+    },
+  },
+  {
+    name: 'commands that hang, and what they have started, are ended in time, and their checks fail',
+    async run() {
+      const left = () =>
+        spawnSync('sh', ['-c', 'cat /proc/[0-9]*/cmdline | tr "\\0" " "'], { encoding: 'utf8' }).stdout;
+      for (const hangs of ['sleep 7411', 'trap "" TERM; sleep 7411 & sleep 7411']) {
+        const commands = ['--setup', hangs, '--check', 'true', '--timeout', '3'];
+        const found = await report(10, on([A], ...FEW, '--only', 'trip.same', ...commands));
+        assert.deepEqual(ids(found, 'fail'), ['trip.same']);
+        assert.doesNotMatch(left(), /sleep 7411 /);
+      }
+      await withDevice(A, async (device) => assert.equal(await device.state(), lib.State.RUNNING));
     },
   },
   {
