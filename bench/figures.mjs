@@ -17,11 +17,11 @@ export const MEASUREMENTS = [
       { id: 'save-file-cpu', what: 'processor time of that save', aim: ['most', 1.25], unit: 'of the floor' },
     ],
     async measure({ bytes, runs }) {
-      const { ratio: value, cpu, ...details } = await compare('save-file', { bytes, runs });
+      const { ratio: value, cpu, ...details } = await compare('save-file', { bytes: 2 * bytes, runs });
       return { 'save-file': { ...value, details }, 'save-file-cpu': cpu };
     },
   },
-  transfer(ratio('save-pipe', 'save to a pipe', 0.9)),
+  transfer(ratio('save-pipe', 'save to a pipe', 0.9), (bytes) => 4 * bytes),
   transfer(ratio('save-null', 'save to /dev/null', 0.75), (bytes) => 4 * bytes),
   {
     figures: [
@@ -29,12 +29,12 @@ export const MEASUREMENTS = [
       { id: 'load-file-cpu', what: 'processor time of that load', aim: ['most', 1.25], unit: 'of the floor' },
     ],
     async measure({ bytes, runs }) {
-      const { ratio: value, cpu, ...details } = await compare('load-file', { bytes, runs });
+      const { ratio: value, cpu, ...details } = await compare('load-file', { bytes: 2 * bytes, runs });
       return { 'load-file': { ...value, details }, 'load-file-cpu': cpu };
     },
   },
-  transfer(ratio('save-load', 'save | load through a pipe', 0.9)),
-  transfer(ratio('streams', 'the same in Node streams, a transform between', 0.75)),
+  transfer(ratio('save-load', 'save | load through a pipe', 0.9), (bytes) => 4 * bytes),
+  transfer(ratio('streams', 'the same in Node streams, a transform between', 0.75), (bytes) => 4 * bytes),
   {
     figures: [
       ratio('many', `${DEVICES} devices at once, files in memory`, 0.85),

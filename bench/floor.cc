@@ -41,6 +41,7 @@ using namespace vfm;
 constexpr uint32_t kStop = 1;
 constexpr uint32_t kStopCopy = 3;
 constexpr uint32_t kResuming = 4;
+constexpr int kPipeBytes = 1 << 20;
 
 [[noreturn]] void Die(const std::string& what, long error) {
   std::fprintf(stderr, "floor: %s: %s\n", what.c_str(), std::strerror(static_cast<int>(-error)));
@@ -239,6 +240,8 @@ int main(int argc, char** argv) {
                          : ::open((std::string(args[6]) + "/" + args[i + 1]).c_str(),
                                   O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     Must(Errno(fd), "open");
+    // As ours does: with the default of 64 KiB both ends of a pipe sleep most of the time.
+    fcntl(fd, F_SETPIPE_SZ, kPipeBytes);
     jobs.push_back({device, device.SetState(saving ? kStopCopy : kResuming), fd});
   }
 

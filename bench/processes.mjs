@@ -110,9 +110,10 @@ export const ourPipe = (file) =>
   );
 
 async function piped(side) {
-  const load = side('load', ['pipe', 'ignore', 'pipe']);
-  const save = side('save', ['ignore', load.child.stdin, 'pipe']);
-  load.child.stdin.destroy();
+  const { source, sink, opened } = await pipe();
+  const load = side('load', [source, 'ignore', 'pipe']);
+  const save = side('save', ['ignore', sink, 'pipe']);
+  opened();
   const [loaded, saved] = await Promise.all([load.ended, save.ended]);
   const { cpuUs, ...rest } = JSON.parse(loaded);
   return { ...rest, cpuUs: cpuUs + JSON.parse(saved).cpuUs };
@@ -138,13 +139,36 @@ export async function fromFile(name, work) {
   }
 }
 
+/** A pipe(2) as descriptors. What spawn() makes for 'pipe' is a pair of sockets, and costs other than a pipe. */
+async function pipe() {
+  const name = path('pipe');
+  await run('mkfifo', [name]);
+  // Nobody waits for the other end when one descriptor is both.
+  const both = openSync(name, 'r+');
+  const source = openSync(name, 'r');
+  const sink = openSync(name, 'w');
+  closeSync(both);
+  remove('pipe');
+  return {
+    source,
+    sink,
+    /** The programs that use them have them. */
+    opened() {
+      closeSync(source);
+      closeSync(sink);
+    },
+  };
+}
+
 /** A pipe whose other end a process empties as fast as it can. */
 export async function intoDrain(work) {
-  const drain = spawn('sh', ['-c', 'exec cat >/dev/null'], { stdio: ['pipe', 'ignore', 'inherit'] });
+  const { source, sink, opened } = await pipe();
+  const drain = spawn('cat', { stdio: [source, 'ignore', 'inherit'] });
+  const ended = new Promise((resolve) => drain.once('close', resolve));
   try {
-    return await work(drain.stdin);
+    return await work(sink);
   } finally {
-    drain.stdin.end();
-    await new Promise((resolve) => drain.once('close', resolve));
+    opened();
+    await ended;
   }
 }

@@ -26,10 +26,11 @@ import { waiting } from './timeline.ts';
 import { type Aftermath, errnoInfo } from './transition.ts';
 
 /**
- * Memory for driver bytes under way, in all devices together: two frames each. With more than 32 devices frames are
+ * Memory for driver bytes under way, in all devices together: four frames each. With more than 16 devices frames are
  * therefore smaller than 1 MiB, and never smaller than 64 KiB.
  */
 export const SAVE_BUDGET = 64 << 20;
+const FRAMES = 4;
 const FRAME = 1 << 20;
 const LEAST_FRAME = 64 << 10;
 
@@ -264,7 +265,7 @@ class Save {
       (sum, source) => (sum === null || source.expected === null ? null : sum + source.expected),
       0n,
     );
-    const share = Math.floor(SAVE_BUDGET / 2 / this.#sources.length / 4096) * 4096;
+    const share = Math.floor(SAVE_BUDGET / FRAMES / this.#sources.length / 4096) * 4096;
     return {
       output: this.#output,
       writer: this.#writer,

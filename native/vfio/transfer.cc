@@ -23,16 +23,43 @@ constexpr int kZeroWrites = 3;
 // How many buffers are moved to find out whether one thread is faster or two, and how many in the faster way
 // before it is found out again: by then the sink's cache may be full, or other processes may want the
 // processors.
-constexpr size_t kTrial = 16;
-constexpr size_t kStay = 256;
-// What handing a buffer to another thread costs at the least. Two threads save the time of the faster side,
-// so when that takes less there is nothing to be found out.
-constexpr uint64_t kHandOverNs = 20'000;
+constexpr size_t kTrial = 32;
+constexpr size_t kStay = 512;
+// What handing a buffer to another thread costs at the least. When two threads could save no more than that,
+// there is nothing to be found out.
+constexpr uint64_t kHandOverNs = 10'000;
 
-bool HasSeveralProcessors() {
-  cpu_set_t allowed;
-  return sched_getaffinity(0, sizeof(allowed), &allowed) != 0 || CPU_COUNT(&allowed) > 1;
+// Buffers between two threads. With two, one side's hiccup stops the other; and the writer would take each
+// buffer out of the cache of the reader's processor, which costs more than taking it out of the one they
+// share.
+constexpr size_t kSlots = 4;
+// Buffers that hold more than this are two.
+constexpr size_t kGreatSlot = 2u << 20;
+
+// A thread that waits no longer than that does not sleep: being woken would take as long.
+constexpr uint64_t kSpinNs = 50'000;
+
+void Pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
 }
+
+int Processors() {
+  cpu_set_t allowed;
+  return sched_getaffinity(0, sizeof(allowed), &allowed) == 0 ? CPU_COUNT(&allowed) : 2;
+}
+
+// Transfers that run in this process. When they are as many as the processors, a second thread for one would
+// take its time from another.
+std::atomic<int> running{0};
+
+struct Running {
+  Running() { running.fetch_add(1, std::memory_order_relaxed); }
+  ~Running() { running.fetch_sub(1, std::memory_order_relaxed); }
+};
 
 }  // namespace
 
@@ -63,6 +90,7 @@ class Transfer::Pump {
   TransferOutcome Run() {
     const uint64_t start = MonotonicNs();
     const Interruptible::Attachment attachment(writing_);
+    const Running counted;
     MoveAll();
 
     const std::lock_guard lock(mutex_);
@@ -112,16 +140,27 @@ class Transfer::Pump {
   // In the way that proves to be the faster one: how much two threads give depends on what both sides wait
   // for, and on what else the machine does.
   void MoveAll() {
-    const bool may_share = spec_.sink.kind != SinkKind::kNone && HasSeveralProcessors();
+    const int processors = spec_.sink.kind == SinkKind::kNone ? 1 : Processors();
     for (;;) {
       const Trial one = Try([this] { return RunOneThread(kTrial); });
       if (!one.more) return;
-      if (!may_share || std::min(reading_ns_, writing_ns_) < kTrial * kHandOverNs) continue;
+      if (running.load(std::memory_order_relaxed) >= processors || !times_.CanBeShared()) continue;
       const Trial two = Try([this] { return RunTwoThreads(kTrial); });
       if (!two.more) return;
       if (!(two.ns_per_byte < one.ns_per_byte ? RunTwoThreads(kStay) : RunOneThread(kStay))) return;
     }
   }
+
+  // What one thread took for a trial's buffers.
+  struct Times {
+    uint64_t read = 0, seal = 0, write = 0;
+
+    // Either side may seal.
+    [[nodiscard]] bool CanBeShared() const {
+      const uint64_t shared = std::min(std::max(read + seal, write), std::max(read, seal + write));
+      return read + seal + write - shared > kTrial * kHandOverNs;
+    }
+  };
 
   struct Trial {
     bool more;
@@ -129,25 +168,35 @@ class Transfer::Pump {
   };
   template <class Way>
   Trial Try(Way way) {
-    const uint64_t start = MonotonicNs(), before = progress();
     const bool more = way();
-    return {more, static_cast<double>(MonotonicNs() - start) /
-                      static_cast<double>(std::max<uint64_t>(progress() - before, 1))};
+    return {more, static_cast<double>(MonotonicNs() - warm_ns_) /
+                      static_cast<double>(std::max<uint64_t>(progress() - warm_bytes_, 1))};
   }
 
-  // Moves so many buffers. False when that was all, or it failed. Notes what either side took.
+  // A way has moved a quarter of its buffers: its threads run, and the caches have what they will have.
+  void Warm() {
+    warm_ns_ = MonotonicNs();
+    warm_bytes_ = progress();
+  }
+
+  // Moves so many buffers. False when that was all, or it failed. Notes what each step took.
   bool RunOneThread(size_t buffers) {
     const Interruptible::Attachment attachment(reading_);
     Slot& slot = slots_[0];
-    reading_ns_ = writing_ns_ = 0;
-    for (uint64_t start = MonotonicNs(); buffers > 0; --buffers) {
+    times_ = {};
+    uint64_t start = MonotonicNs();
+    for (size_t i = 0; i < buffers; ++i) {
+      if (i == buffers / 4) Warm();
       Empty(slot);
       if (!Fill(slot)) return false;
       const uint64_t filled = MonotonicNs();
+      reader_->Seal(slot);
+      const uint64_t sealed = MonotonicNs();
       if (!Drain(slot) || slot.last) return false;
       const uint64_t drained = MonotonicNs();
-      reading_ns_ += filled - start;
-      writing_ns_ += drained - filled;
+      times_.read += filled - start;
+      times_.seal += sealed - filled;
+      times_.write += drained - sealed;
       start = drained;
     }
     return true;
@@ -155,6 +204,7 @@ class Transfer::Pump {
 
   // The same with a second thread that reads while this one writes; without it where none can be had.
   bool RunTwoThreads(size_t buffers) {
+    slots_used_ = slots_[0].buffer.capacity() > kGreatSlot ? 2 : kSlots;
     std::thread reader;
     try {
       reader = std::thread([this, buffers] { ReadAll(buffers); });
@@ -169,12 +219,14 @@ class Transfer::Pump {
   // Thread of its own, until it has filled so many slots, or the last one, or somebody called Stop().
   void ReadAll(size_t buffers) {
     const Interruptible::Attachment attachment(reading_);
-    for (size_t i = 0; buffers > 0; i ^= 1, --buffers) {
-      Slot& slot = slots_[i];
+    for (size_t i = 0; i < buffers; ++i) {
+      Slot& slot = slots_[i % slots_used_];
       if (!WaitUntil(slot, false)) return;
       Empty(slot);
       if (!Fill(slot)) return;
       const bool last = slot.last;
+      // Whoever has less to do seals.
+      if (!writer_waits_) Seal(slot);
       Hand(slot, true);
       if (last) return;
     }
@@ -182,18 +234,34 @@ class Transfer::Pump {
 
   // The caller's thread.
   bool WriteAll(size_t buffers) {
-    for (size_t i = 0; buffers > 0; i ^= 1, --buffers) {
-      Slot& slot = slots_[i];
-      if (!WaitUntil(slot, true) || !Drain(slot) || slot.last) return false;
+    for (size_t i = 0; i < buffers; ++i) {
+      Slot& slot = slots_[i % slots_used_];
+      if (i == buffers / 4) Warm();
+      if (!WaitUntil(slot, true)) return false;
+      Seal(slot);
+      if (!Drain(slot) || slot.last) return false;
       Hand(slot, false);
     }
     return true;
   }
 
+  // Once for each slot.
+  void Seal(Slot& slot) {
+    if (!slot.sealed) reader_->Seal(slot);
+    slot.sealed = true;
+  }
+
   // Waits until the slot belongs to the caller; false when the transfer has been stopped.
   bool WaitUntil(const Slot& slot, bool full) {
+    uint64_t& last = last_wait_[full ? 1 : 0];
+    const uint64_t start = MonotonicNs();
+    if (full) writer_waits_ = true;
+    // Who waited long before will again.
+    while (last <= kSpinNs && slot.full != full && MonotonicNs() - start <= kSpinNs) Pause();
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return stopped_ || slot.full == full; });
+    if (full) writer_waits_ = false;
+    last = MonotonicNs() - start;
     return !stopped_;
   }
 
@@ -207,7 +275,7 @@ class Transfer::Pump {
 
   static void Empty(Slot& slot) {
     slot.bytes = slot.prefix = 0;
-    slot.last = false;
+    slot.last = slot.sealed = false;
   }
 
   bool Fill(Slot& slot) {
@@ -220,7 +288,9 @@ class Transfer::Pump {
     return false;
   }
 
+  // Writes what is sealed.
   bool Drain(const Slot& slot) {
+    reader_->Count(slot);
     if (spec_.sink.kind == SinkKind::kNone) {
       progress_.fetch_add(slot.bytes, std::memory_order_relaxed);
       return true;
@@ -273,10 +343,14 @@ class Transfer::Pump {
   std::unique_ptr<TransferReader> reader_;
   Port sink_;
   // With two threads slot i belongs to the writer while `full`, else to the reader.
-  Slot slots_[2];
+  Slot slots_[kSlots];
+  size_t slots_used_ = kSlots;
   Interruptible reading_, writing_;
-  uint64_t reading_ns_ = 0, writing_ns_ = 0;
+  Times times_;
+  uint64_t warm_ns_ = 0, warm_bytes_ = 0;
   std::atomic<uint64_t> progress_{0};
+  std::atomic<bool> writer_waits_{false};
+  uint64_t last_wait_[2] = {};  // nanoseconds: the reader's, the writer's
 
   std::mutex mutex_;  // Slot::full and what follows
   std::condition_variable changed_;

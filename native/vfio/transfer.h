@@ -1,14 +1,13 @@
 // One run of bytes from a source to a sink: what `startTransfer` of lib/binding/types.ts promises, in plain
 // C++.
 //
-// The calling thread reads and writes, or a second one reads while it writes, with two buffers between them:
-// whichever is faster, which is tried every now and then. On sinks that do real work two threads are 1.1
-// to 1.4 times as fast, more where both sides wait; on /dev/null, and where other processes want the
-// processors, they are slower.
+// The calling thread reads and writes, or a second one reads while it writes, with buffers between them:
+// whichever is faster, which is tried every now and then. Checksums of frames are made by the one that has
+// less to do.
 //
-// Memory: two buffers, each of max(frame_size, 1 MiB) and a page; with frames as source each can grow to 17
-// MiB and a page (less than a mebibyte that waits, and one frame of the greatest size, whose checksum must be
-// known before its first byte may leave).
+// Memory: four buffers, each of max(frame_size, 1 MiB) and a page, or two, when they are greater than 2 MiB.
+// With frames as source each can grow to 17 MiB and a page (less than a mebibyte that waits, and one frame of
+// the greatest size, whose checksum must be known before its first byte may leave).
 #ifndef VFIO_MIGRATE_VFIO_TRANSFER_H
 #define VFIO_MIGRATE_VFIO_TRANSFER_H
 

@@ -91,29 +91,35 @@ class ByteReader final : public TransferReader {
     }
     if (spec_.limit) left_ -= slot.bytes;
     if (!slot.last && left_ == 0) End(slot, TransferEnd::kLimit);
-    if (framed_ && slot.bytes != 0) MakeFrame(slot);
+    slot.offset = result_.offset;
     result_.offset += slot.bytes;
     return true;
+  }
+
+  // Makes a frame of the bytes, and hashes each once: the section's CRC and the file's are both put together
+  // from the bytes' own.
+  void Seal(Slot& slot) const override {
+    if (!framed_ || slot.bytes == 0) return;
+    const auto bytes = static_cast<uint32_t>(slot.bytes);
+    const FrameHeader frame = {spec_.stream, *spec_.phase, slot.offset};
+    uint8_t* prefix = slot.buffer.payload() - kDataPrefixSize;
+    const uint32_t payload_crc =
+        EncodeDataPrefix(frame, bytes, Crc32c(0, slot.buffer.payload(), slot.bytes), prefix);
+    slot.crc =
+        Crc32cCombine(Crc32c(0, prefix, kSectionHeaderSize), payload_crc, kFrameHeaderSize + uint64_t{bytes});
+    slot.prefix = kDataPrefixSize;
+  }
+
+  void Count(const Slot& slot) override {
+    if (slot.prefix == 0) return;
+    result_.crc = Crc32cCombine(result_.crc, slot.crc, slot.prefix + slot.bytes);
+    result_.frames += 1;
   }
 
  private:
   void End(Slot& slot, TransferEnd end) {
     slot.last = true;
     result_.end = end;
-  }
-
-  // Hashes each byte once: the section's CRC and the file's are both put together from the bytes' own.
-  void MakeFrame(Slot& slot) {
-    const auto bytes = static_cast<uint32_t>(slot.bytes);
-    const FrameHeader frame = {spec_.stream, *spec_.phase, result_.offset};
-    uint8_t* prefix = slot.buffer.payload() - kDataPrefixSize;
-    const uint32_t payload_crc =
-        EncodeDataPrefix(frame, bytes, Crc32c(0, slot.buffer.payload(), slot.bytes), prefix);
-    const uint64_t payload = kFrameHeaderSize + uint64_t{bytes};
-    slot.crc = Crc32cCombine(Crc32c(0, prefix, kSectionHeaderSize), payload_crc, payload);
-    result_.crc = Crc32cCombine(result_.crc, slot.crc, kSectionHeaderSize + payload);
-    result_.frames += 1;
-    slot.prefix = kDataPrefixSize;
   }
 
   const bool framed_;

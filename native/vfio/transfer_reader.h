@@ -3,6 +3,7 @@
 #ifndef VFIO_MIGRATE_VFIO_TRANSFER_READER_H
 #define VFIO_MIGRATE_VFIO_TRANSFER_READER_H
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -36,11 +37,13 @@ class Buffer {
 // What goes from the reader to the writer in one go.
 struct Slot {
   Buffer buffer;
-  size_t bytes = 0;   // driver bytes
-  size_t prefix = 0;  // bytes before them that are to be written too
-  uint32_t crc = 0;   // of both, when they are a frame
+  size_t bytes = 0;     // driver bytes
+  uint64_t offset = 0;  // of the first one in its stream
+  size_t prefix = 0;    // bytes before them that are to be written too
+  uint32_t crc = 0;     // of both, when they are a frame
   bool last = false;
-  bool full = false;
+  bool sealed = false;
+  std::atomic<bool> full{false};
 };
 
 class TransferReader {
@@ -56,6 +59,11 @@ class TransferReader {
   // how, or `interrupted` is set) and true otherwise. Afterwards result() is complete but for `bytes` and the
   // times of the run.
   virtual bool Fill(Interruptible& thread, Slot& slot) = 0;
+  // Between Fill() and the write of a slot: what needs no more than its bytes. Any thread, also while another
+  // slot is filled.
+  virtual void Seal(Slot& /*slot*/) const {}
+  // After Seal(), in the order of the slots: whoever writes counts what it wrote.
+  virtual void Count(const Slot& /*slot*/) {}
 
   [[nodiscard]] const TransferResult& result() const { return result_; }
   [[nodiscard]] const TransferError& error() const { return error_; }

@@ -271,7 +271,7 @@ TEST(faults_bad_descriptors) {
 }
 
 // Buffers that go through while both sides take their time: after them there are two threads.
-constexpr size_t kAlone = 16;
+constexpr size_t kAlone = 32;
 std::optional<long> TakeTime() {
   std::this_thread::sleep_for(std::chrono::milliseconds(1));
   return std::nullopt;
