@@ -10,10 +10,11 @@ export function toolVersion(): { readonly name: string; readonly version: string
 let tool: { readonly name: string; readonly version: string } | undefined;
 
 /** One directory above `lib` and `dist`; the bundled command line is in a directory of `dist`. */
-const MANIFESTS = ['../package.json', '../../package.json'].map((path) => new URL(path, import.meta.url));
+const MANIFESTS = ['../package.json', '../../package.json'];
 
 function readTool(): { readonly name: string; readonly version: string } {
-  const manifest = MANIFESTS.find((url) => existsSync(url)) ?? MANIFESTS[0]!;
+  const places = MANIFESTS.map((path) => new URL(path, import.meta.url));
+  const manifest = places.find((url) => existsSync(url)) ?? places[0]!;
   const { name, version } = JSON.parse(readFileSync(manifest, 'utf8'));
   return { name, version };
 }

@@ -1,5 +1,5 @@
 /** What the commands that read or make files share. */
-import { open, realpath } from 'node:fs/promises';
+import { realpath } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { FileOptions } from '../session/file.ts';
 import { type Output, openOutput } from '../transport/index.ts';
@@ -26,23 +26,6 @@ export async function withOutput<T>(
 /** How work on a file is told to end, and where it tells how far it is. */
 export function fileOptions(context: CommandContext, label = ''): FileOptions {
   return { signal: context.signal, onProgress: context.progress(label).update };
-}
-
-/** The first `limit` bytes of a file of any kind: `/dev/zero` has no end. Throws the errors of the file system. */
-export async function readAtMost(path: string, limit: number): Promise<Uint8Array> {
-  const file = await open(path);
-  try {
-    const chunks: Uint8Array[] = [];
-    for (let left = limit; left > 0; ) {
-      const { bytesRead, buffer } = await file.read(Buffer.alloc(Math.min(left, 1 << 18)));
-      if (bytesRead === 0) break;
-      chunks.push(buffer.subarray(0, bytesRead));
-      left -= bytesRead;
-    }
-    return Buffer.concat(chunks);
-  } finally {
-    await file.close();
-  }
 }
 
 /** The name that a file has or would get, the same however it is spelt. */

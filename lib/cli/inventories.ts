@@ -8,7 +8,7 @@ import {
   type Subject,
 } from '../compat/index.ts';
 import { VfioMigrateError } from '../protocol/errors.ts';
-import { readAtMost } from './files.ts';
+import { readAtMost } from './reading.ts';
 
 /** All of them as one. Throws `input-failed`. */
 export async function readInventories(paths: readonly string[]): Promise<Inventory> {

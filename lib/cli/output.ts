@@ -3,10 +3,10 @@
  * first use sets O_NONBLOCK on a pipe, for everyone who shares it, and the addon's writes to descriptor 1 would meet
  * EAGAIN. A pipe may be non-blocking all the same, when another program made it so.
  */
-import { openSync, writeSync } from 'node:fs';
+import { writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isatty, WriteStream } from 'node:tty';
 import { inspect } from 'node:util';
+import { isTerminal, terminalColumns } from '../transport/terminal.ts';
 import { LINE_WIDTH, printable } from './format.ts';
 
 const RETRY_MS = 5;
@@ -53,20 +53,9 @@ function attempt(fd: number, bytes: Uint8Array): number | 'gone' | 'full' {
   }
 }
 
-/**
- * How long a line of text may be on this descriptor: the width of the terminal, else {@link LINE_WIDTH}. The terminal is
- * opened anew to be asked, because a stream changes the flags of the descriptor that it is made for.
- */
+/** How long a line of text may be on this descriptor: the width of the terminal, else {@link LINE_WIDTH}. */
 export function textWidth(fd: number): number {
-  if (!isatty(fd)) return LINE_WIDTH;
-  try {
-    const stream = new WriteStream(openSync('/dev/tty', 'w'));
-    const { columns } = stream;
-    stream.destroy();
-    return columns > 0 ? columns : LINE_WIDTH;
-  } catch {
-    return LINE_WIDTH;
-  }
+  return (isTerminal(fd) ? terminalColumns() : null) ?? LINE_WIDTH;
 }
 
 export type ColorChoice = 'auto' | 'always' | 'never';
@@ -74,7 +63,7 @@ export type ColorChoice = 'auto' | 'always' | 'never';
 /** May text on this descriptor be coloured? NO_COLOR (any value but empty) forbids it unless `always` was asked for. */
 export function usesColor(choice: ColorChoice, fd: number, env: NodeJS.ProcessEnv): boolean {
   if (choice !== 'auto') return choice === 'always';
-  return !env.NO_COLOR && env.TERM !== 'dumb' && isatty(fd);
+  return !env.NO_COLOR && env.TERM !== 'dumb' && isTerminal(fd);
 }
 
 export type Style = 'bold' | 'red' | 'yellow' | 'green' | 'dim';

@@ -6,7 +6,6 @@ import {
   type SelfPolicy,
   type Treatment,
 } from '../compat/index.ts';
-import { hostFacts } from '../describe/index.ts';
 import type { Host } from '../device/types.ts';
 import { VfioMigrateError } from '../protocol/errors.ts';
 import { type CommandContext, flag, type OptionValues, text, texts } from './context.ts';
@@ -35,7 +34,10 @@ export async function withFreshness(
   const seconds = Number(age ?? 0);
   if (!(seconds >= 0))
     throw new VfioMigrateError('usage', `--max-age takes seconds, not ${JSON.stringify(age)}`);
-  const here = host === null ? { host: null, bootId: null } : await hostFacts(host);
+  const here =
+    host === null
+      ? { host: null, bootId: null }
+      : await (await import('../describe/host.ts')).hostFacts(host);
   const maxAge = age === undefined ? null : seconds * 1000;
   return { ...policy, freshness: { now: Date.now(), maxAge, host: here.host, bootId: here.bootId } };
 }

@@ -1,17 +1,17 @@
-/** What a question is about: a device, a creatable type, a state file or a descriptor. One parser for all commands. */
-import { open } from 'node:fs/promises';
-import { isatty } from 'node:tty';
+/**
+ * What a question is about: a device, a creatable type, a state file or a descriptor. One parser for all commands. The
+ * code for what only this host or a state file can tell is loaded when an operand is one of these.
+ */
+import { fstatSync } from 'node:fs';
 import { describeSubject, parseDocument, refId, type Subject } from '../compat/index.ts';
 import type { Description } from '../describe/index.ts';
 import { parseAddress } from '../device/address.ts';
 import type { DeviceFacts, Host } from '../device/types.ts';
 import { VfioMigrateError } from '../protocol/errors.ts';
-import { sourceSubject } from '../session/compat.ts';
 import { MAGIC } from '../statefile/index.ts';
-import { openInput, StateFileReader } from '../transport/index.ts';
+import { isTerminal } from '../transport/index.ts';
 import type { CommandContext } from './context.ts';
-import { describeNamed, sidecarsOf } from './describing.ts';
-import { readAtMost } from './files.ts';
+import { readAtMost, readUpTo, withFile } from './reading.ts';
 
 /** An operand, and what is known of it. */
 export interface Asked {
@@ -36,14 +36,18 @@ export async function readSubject(
   const row = PREFIXES.find(({ prefix }) => operand.startsWith(prefix));
   if (row !== undefined) return row.read(context, operand.slice(row.prefix.length), model);
   if (operand === '-') return descriptorOf(await standardInput(), 'standard input');
-  return namesDevice(operand) ? readDevice(context, operand) : readFileSubject(context, operand);
+  if (!namesDevice(operand)) return readFileSubject(context, operand);
+  return (await import('./live-subjects.ts')).readDevice(context, operand);
 }
 
 type Read = (context: CommandContext, rest: string, model: string | null) => Promise<Asked>;
 
 const PREFIXES: readonly { readonly prefix: string; readonly read: Read }[] = [
   { prefix: 'file:', read: readFileSubject },
-  { prefix: 'mdev-type:', read: readMdevType },
+  {
+    prefix: 'mdev-type:',
+    read: async (...asked) => (await import('./live-subjects.ts')).readMdevType(...asked),
+  },
 ];
 
 function namesDevice(operand: string): boolean {
@@ -56,69 +60,25 @@ function namesDevice(operand: string): boolean {
   }
 }
 
-async function readDevice(context: CommandContext, operand: string): Promise<Asked> {
-  const host = await context.host();
-  const { facts, descriptions } = await describeNamed(host, operand, {
-    sidecars: await sidecarsOf(context, host),
-  });
-  const [description] = descriptions;
-  return {
-    name: facts!.address,
-    subject: description!.subject,
-    live: { host, facts: facts!, description: description! },
-  };
-}
-
-async function readMdevType(context: CommandContext, rest: string, model: string | null): Promise<Asked> {
-  const slash = rest.indexOf('/');
-  if (slash <= 0 || slash === rest.length - 1) {
-    throw new VfioMigrateError('usage', `${JSON.stringify(`mdev-type:${rest}`)} does not name a type`, {
-      remedy: 'Write it like this: mdev-type:0000:00:02.0/gfx-4GB.',
-    });
-  }
-  const host = await context.host();
-  const name = `mdev-type:${rest}`;
-  const { descriptions } = await describeNamed(host, name, { sidecars: await sidecarsOf(context, host) });
-  const found = descriptions.find(({ subject }) => subject.model === model) ?? descriptions[0]!;
-  const [parent, type] = [rest.slice(0, slash), rest.slice(slash + 1)];
-  return { name, subject: found.subject, type: { host, parent, type } };
-}
-
-/** A state file by its magic; everything else has to be a descriptor. */
+/**
+ * A state file by its magic; everything else has to be a descriptor. Read in one go: what was taken from a pipe cannot be
+ * had again, so that a state in one is refused like any other text that is no descriptor.
+ */
 async function readFileSubject(context: CommandContext, path: string): Promise<Asked> {
-  if (await unlessMissing(path, isStateFile(path))) {
-    const input = await openInput(path, { signal: context.signal });
-    try {
-      const source = await new StateFileReader(input).open();
-      if (source.devices.length > 1) throw several(path, source.devices.length);
-      return { name: path, subject: sourceSubject(source, path) };
-    } finally {
-      input.close();
-    }
-  }
-  return descriptorOf(await unlessMissing(path, readAtMost(path, LIMIT)), path);
+  const bytes = await unlessMissing(
+    path,
+    withFile(path, async (fd) => {
+      const head = await readUpTo(fd, MAGIC.length);
+      if (isStateFile(head) && fstatSync(fd).isFile()) return null;
+      return Buffer.concat([head, await readUpTo(fd, LIMIT - head.length)]);
+    }),
+  );
+  if (bytes === null) return (await import('./state-subject.ts')).readStateFile(context, path);
+  return descriptorOf(bytes, path);
 }
 
-/** A question is about one source; `load` compares each stream with its own target. */
-function several(path: string, count: number): VfioMigrateError {
-  return new VfioMigrateError('usage', `${path} holds the states of ${count} devices`, {
-    file: path,
-    remedy:
-      'Make a file of the one that is meant: vfio-migrate extract --stream N, then pack --like FILE --stream N. A load compares each of them with its target.',
-  });
-}
-
-/** A pipe cannot be looked at without taking from it, so it has to bring a descriptor. */
-async function isStateFile(path: string): Promise<boolean> {
-  const file = await open(path);
-  try {
-    if (!(await file.stat()).isFile()) return false;
-    const head = Buffer.alloc(MAGIC.length);
-    const { bytesRead } = await file.read(head, 0, head.length, 0);
-    return bytesRead === head.length && head.equals(MAGIC);
-  } finally {
-    await file.close();
-  }
+function isStateFile(bytes: Uint8Array): boolean {
+  return Buffer.from(bytes.subarray(0, MAGIC.length)).equals(MAGIC);
 }
 
 async function unlessMissing<T>(path: string, work: Promise<T>): Promise<T> {
@@ -139,7 +99,7 @@ async function unlessMissing<T>(path: string, work: Promise<T>): Promise<T> {
 
 /** Malformed JSON is an error of the call (exit code 12); a document that breaks a rule is part of the answer. */
 function descriptorOf(bytes: Uint8Array, name: string): Asked {
-  if (Buffer.from(bytes.subarray(0, MAGIC.length)).equals(MAGIC)) {
+  if (isStateFile(bytes)) {
     throw new VfioMigrateError('usage', `${name} is a state file; name it, so that only its head is read`);
   }
   return { name, subject: describeSubject(parseDocument(bytes, name), `file:${name}`) };
@@ -149,7 +109,7 @@ function descriptorOf(bytes: Uint8Array, name: string): Asked {
 const LIMIT = (1 << 20) + 1;
 
 async function standardInput(): Promise<Uint8Array> {
-  if (isatty(0))
+  if (isTerminal(0))
     throw new VfioMigrateError('usage', 'a descriptor is not typed in: standard input is a terminal');
   return readAtMost('/dev/stdin', LIMIT);
 }

@@ -63,12 +63,14 @@ function placeText({ file, pointer, line, column }: Place): string {
 }
 
 const SHOWN = 80;
+/** Most texts; the other pattern takes long to make. */
+const PLAIN = /^[ -~]*$/;
 const HIDDEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u;
 const ALL_HIDDEN = new RegExp(HIDDEN, 'gu');
 
 /** Text from a document for a message: at most 80 characters, control and format characters escaped. */
 export function shown(text: string): string {
-  if (text.length <= SHOWN && !HIDDEN.test(text)) return text;
+  if (text.length <= SHOWN && (PLAIN.test(text) || !HIDDEN.test(text))) return text;
   const chars = [...text];
   const cut = chars.length > SHOWN ? `${chars.slice(0, SHOWN - 1).join('')}…` : text;
   return cut.replace(ALL_HIDDEN, (char) => {

@@ -28,8 +28,17 @@ function isPrime(n: number): boolean {
   return true;
 }
 
-const ROUND = fractions(64, 3);
-const START = fractions(8, 2);
+interface Constants {
+  readonly round: Uint32Array;
+  readonly start: Uint32Array;
+}
+let made: Constants | undefined;
+
+/** Of the standard; made when they are needed first, as most questions end without a digest. */
+function constants(): Constants {
+  made ??= { round: fractions(64, 3), start: fractions(8, 2) };
+  return made;
+}
 
 const rotate = (word: number, bits: number): number => (word >>> bits) | (word << (32 - bits));
 
@@ -41,16 +50,17 @@ export function sha256(text: string): string {
   blocks[message.length] = 0x80;
   const view = new DataView(blocks.buffer);
   view.setBigUint64(blocks.length - 8, BigInt(message.length) * 8n);
-  const state = START.slice();
+  const { round, start } = constants();
+  const state = start.slice();
   const words = new Uint32Array(64);
   for (let offset = 0; offset < blocks.length; offset += 64) {
     for (let i = 0; i < 16; i++) words[i] = view.getUint32(offset + 4 * i);
-    compress(state, words);
+    compress(state, words, round);
   }
   return [...state].map((word) => word.toString(16).padStart(8, '0')).join('');
 }
 
-function compress(state: Uint32Array, words: Uint32Array): void {
+function compress(state: Uint32Array, words: Uint32Array, round: Uint32Array): void {
   for (let i = 16; i < 64; i++) {
     const w2 = words[i - 2]!;
     const w15 = words[i - 15]!;
@@ -64,7 +74,7 @@ function compress(state: Uint32Array, words: Uint32Array): void {
   ];
   for (let i = 0; i < 64; i++) {
     const s1 = rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25);
-    const t1 = (h + s1 + ((e & f) ^ (~e & g)) + ROUND[i]! + words[i]!) | 0;
+    const t1 = (h + s1 + ((e & f) ^ (~e & g)) + round[i]! + words[i]!) | 0;
     const s0 = rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22);
     const t2 = (s0 + ((a & b) ^ (a & c) ^ (b & c))) | 0;
     [h, g, f, e, d, c, b, a] = [g, f, e, (d + t1) | 0, c, b, a, (t1 + t2) | 0];

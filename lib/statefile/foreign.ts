@@ -1,5 +1,5 @@
 /** What a file that is not a state file looks like, by its first bytes. Pure: no I/O. */
-import { MAGIC } from './format.ts';
+import { MAGIC } from './magic.ts';
 
 interface Looks {
   readonly bytes: readonly number[];

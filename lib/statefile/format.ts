@@ -4,9 +4,8 @@
  */
 import { State } from '../protocol/states.ts';
 import { crc32c } from './crc32c.ts';
+import { MAGIC } from './magic.ts';
 
-/** `\x89VFMIG\r\n` */
-export const MAGIC: Uint8Array = Uint8Array.of(0x89, 0x56, 0x46, 0x4d, 0x49, 0x47, 0x0d, 0x0a);
 /** The version this library writes, and the newest it reads. */
 export const FORMAT_VERSION = 1;
 /** Magic and head. */

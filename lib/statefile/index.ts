@@ -9,6 +9,7 @@ export { FieldError } from './fields.ts';
 export { describeForeign } from './foreign.ts';
 export * from './format.ts';
 export { bigintText, encodeJson, type Json, JsonError, type JsonObject, parseStrictJson } from './json.ts';
+export { MAGIC } from './magic.ts';
 export * from './scanner.ts';
 export * from './source.ts';
 export * from './totals.ts';

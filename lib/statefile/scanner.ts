@@ -22,7 +22,6 @@ import {
   FRAME_OVERHEAD_BYTES,
   type FrameHeader,
   HEAD_BYTES,
-  MAGIC,
   MAX_OFFSET,
   MAX_UNKNOWN_SECTIONS,
   NEXT,
@@ -32,6 +31,7 @@ import {
   type SectionHeader,
   type SectionKind,
 } from './format.ts';
+import { MAGIC } from './magic.ts';
 import { parseSource, type SourceDocument } from './source.ts';
 import {
   Counter,

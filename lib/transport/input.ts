@@ -1,18 +1,9 @@
 /** Where a state file comes from: a file, standard input, a fifo. */
 import { closeSync, constants, readFileSync } from 'node:fs';
-import { isatty } from 'node:tty';
 import { VfioMigrateError } from '../protocol/errors.ts';
-import {
-  closeFd,
-  fileError,
-  fstatFd,
-  makeNonBlocking,
-  openFd,
-  pause,
-  readFully,
-  readSome,
-  reopenPath,
-} from './io.ts';
+import { closeFd, fileError, fstatFd, openFd, pause, readFully, readSome, reopenPath } from './io.ts';
+import { makeNonBlocking } from './sockets.ts';
+import { isTerminal } from './terminal.ts';
 
 export interface Input {
   /** Path as it was given, or `standard input`: for messages. */
@@ -68,7 +59,7 @@ const NOT_A_TERMINAL = 'Name a file (-i FILE), or put the command that writes th
 
 async function openStdin(signal: AbortSignal | undefined): Promise<Input> {
   const name = 'standard input';
-  if (isatty(0)) throw usage(`${name} is a terminal`, name, NOT_A_TERMINAL);
+  if (isTerminal(0)) throw usage(`${name} is a terminal`, name, NOT_A_TERMINAL);
   const facts = await fstatFd(0, { bigint: true });
   if (facts.isDirectory()) throw usage(`${name} is a directory`, name, NOT_A_TERMINAL);
   if (facts.isFile() && positionOf(0) === 0n) {
@@ -98,7 +89,7 @@ async function openPath(path: string, signal: AbortSignal | undefined): Promise<
   try {
     const facts = await fstatFd(fd, { bigint: true });
     if (facts.isDirectory()) throw usage(`${path} is a directory`, path, 'Name a file.');
-    if (isatty(fd)) throw usage(`${path} is a terminal`, path, NOT_A_TERMINAL);
+    if (isTerminal(fd)) throw usage(`${path} is a terminal`, path, NOT_A_TERMINAL);
     const size = facts.isFile() ? facts.size : null;
     return new FdInput({ name: path, fd, size, close: [fd], waitsForWriter: facts.isFIFO(), signal });
   } catch (error) {

@@ -1,6 +1,5 @@
 /** Reads and writes on plain descriptors, and what their errnos mean to a person. */
 import { close, fstat, fsync, open, read, write } from 'node:fs';
-import { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { type ErrorCode, type ErrorFacts, isErrno, VfioMigrateError } from '../protocol/errors.ts';
@@ -165,18 +164,4 @@ export function fileError(
 /** `/proc` path through which an open file can be opened again, with a position and flags of its own. */
 export function reopenPath(fd: number): string {
   return `/proc/self/fd/${fd}`;
-}
-
-/** Sockets that carry O_NONBLOCK for a descriptor. They are never read, written or closed; without a reference they might be. */
-const kept: Socket[] = [];
-
-/**
- * Makes a socket non-blocking, so that {@link readSome} and {@link writeFully} on it can be left. A pipe is opened once
- * more instead ({@link reopenPath}); a socket cannot be, and this is the only way Node has. The flag is shared with
- * programs that hold the same end of the connection, as it is when `process.stdin` is used.
- */
-export function makeNonBlocking(socket: number): void {
-  // `manualStart` is what keeps it from reading ahead.
-  const options = { fd: socket, readable: true, writable: true, manualStart: true };
-  kept.push(new Socket(options).unref());
 }

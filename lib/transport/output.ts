@@ -6,10 +6,11 @@ import { randomBytes } from 'node:crypto';
 import { constants, type Stats } from 'node:fs';
 import { lstat, readlink, stat, statfs } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { isatty } from 'node:tty';
 import { isErrno, VfioMigrateError } from '../protocol/errors.ts';
-import { closeFd, fileError, fstatFd, makeNonBlocking, openFd, pause, reopenPath } from './io.ts';
+import { closeFd, fileError, fstatFd, openFd, pause, reopenPath } from './io.ts';
 import { exists, FileOutput, type Output, PlainOutput } from './sinks.ts';
+import { makeNonBlocking } from './sockets.ts';
+import { isTerminal } from './terminal.ts';
 
 const { O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_NONBLOCK } = constants;
 
@@ -83,7 +84,7 @@ async function maybe(facts: Promise<Stats>): Promise<Stats | null> {
 
 async function openStdout(signal: AbortSignal | undefined): Promise<Output> {
   const name = 'standard output';
-  if (isatty(1)) throw terminal(name);
+  if (isTerminal(1)) throw terminal(name);
   try {
     const facts = await fstatFd(1);
     // A pipe gets a second, non-blocking open of our own for the small writes: a write that waits for the reader in
@@ -100,7 +101,7 @@ async function openSpecial(path: string, signal: AbortSignal | undefined): Promi
   for (let attempt = 0; ; attempt++) {
     try {
       const fd = await openFd(path, O_WRONLY | O_NONBLOCK);
-      if (isatty(fd)) {
+      if (isTerminal(fd)) {
         await closeFd(fd);
         throw terminal(path);
       }

@@ -3,8 +3,9 @@ import { VfioMigrateError } from '../../protocol/errors.ts';
 import { MAX_DOCUMENT, readSuiteDocument, type SuiteDocument } from '../../report/document.ts';
 import { page } from '../../report/page/page.ts';
 import { type CommandContext, type CommandResult, text } from '../context.ts';
-import { placeOf, readAtMost, withOutput } from '../files.ts';
+import { placeOf, withOutput } from '../files.ts';
 import { exactSize, keyValues } from '../format.ts';
+import { readAtMost } from '../reading.ts';
 
 export async function run(context: CommandContext): Promise<CommandResult> {
   const { a, b } = context.args as { a: string; b?: string };
