@@ -29,9 +29,12 @@ export interface CommandContext {
 export interface CommandResult {
   /**
    * The document of `--json`. `schema` and `mock` come before its members; a document of a format of its own brings
-   * its `schema`. A list gives one document on each line.
+   * its `schema`. A list gives one document on each line. A function is asked only when the document is printed.
    */
-  readonly document: Record<string, unknown> | readonly Record<string, unknown>[];
+  readonly document:
+    | Record<string, unknown>
+    | readonly Record<string, unknown>[]
+    | (() => Record<string, unknown>);
   /** Exit code of a command that has an answer and not only success; default 0. */
   readonly exit?: number;
   /** A call that never came back is left behind: the process ends when all is printed. */
@@ -44,6 +47,11 @@ export interface CommandResult {
 
 export interface CommandModule {
   run(context: CommandContext): Promise<CommandResult>;
+}
+
+/** A result's document. */
+export function documentOf({ document }: CommandResult): Exclude<CommandResult['document'], () => unknown> {
+  return typeof document === 'function' ? document() : document;
 }
 
 /** What a result says to people, in lines for that width. */

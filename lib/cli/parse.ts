@@ -4,17 +4,20 @@ import { VfioMigrateError } from '../protocol/errors.ts';
 import type { CommandSpec, OptionSpec } from './command-spec.ts';
 import { COMMANDS, EXIT_CODES, GLOBAL_OPTIONS, SUMMARY } from './commands.ts';
 import type { OptionValues } from './context.ts';
+import { argumentsOf } from './plain.ts';
 
 export type Parsed =
   | { readonly kind: 'help'; readonly text: string }
   | { readonly kind: 'version' }
-  | {
-      readonly kind: 'command';
-      readonly spec: CommandSpec;
-      readonly args: Readonly<Record<string, string>>;
-      readonly operands: readonly string[];
-      readonly options: OptionValues;
-    };
+  | ParsedCommand;
+
+export interface ParsedCommand {
+  readonly kind: 'command';
+  readonly spec: CommandSpec;
+  readonly args: Readonly<Record<string, string>>;
+  readonly operands: readonly string[];
+  readonly options: OptionValues;
+}
 
 /** An option that takes everything behind it: a command line of its own. A `--` before that is dropped. */
 function splitRest(argv: readonly string[]): {
@@ -38,7 +41,7 @@ function splitRest(argv: readonly string[]): {
 /** Throws `usage` for arguments that make no sense. */
 export function parse(all: readonly string[], env: NodeJS.ProcessEnv): Parsed {
   const { own: argv, rest } = splitRest(all);
-  const chosen: Extract<Parsed, { kind: 'command' }>[] = [];
+  const chosen: ParsedCommand[] = [];
   let written = '';
   const program = buildProgram(argv, env, (spec, args, operands, options) =>
     chosen.push({ kind: 'command', spec, args, operands, options: { ...options, ...rest } }),
@@ -71,7 +74,7 @@ export function parse(all: readonly string[], env: NodeJS.ProcessEnv): Parsed {
   return parsed;
 }
 
-function requireOneOf({ spec, options }: Extract<Parsed, { kind: 'command' }>): void {
+function requireOneOf({ spec, options }: ParsedCommand): void {
   for (const { flags, oneOf } of spec.options) {
     const name = flags.replace(/^.*--/, '').split(' ')[0] as string;
     if (oneOf === undefined || options[name] !== undefined || options[oneOf] !== undefined) continue;
@@ -99,7 +102,10 @@ type Choose = (
   options: OptionValues,
 ) => void;
 
-/** Options and arguments are made of those commands only that `argv` can mean: making them all takes 8 ms. */
+/**
+ * Options and arguments are made of those commands only that `argv` can mean: making them all takes 8 ms. A first word that
+ * is a command leaves no other to be meant, suggested or listed, and the others take a millisecond even without options.
+ */
 function buildProgram(argv: readonly string[], env: NodeJS.ProcessEnv, choose: Choose): Command {
   const program = new Command('vfio-migrate');
   program.description(SUMMARY);
@@ -110,7 +116,8 @@ function buildProgram(argv: readonly string[], env: NodeJS.ProcessEnv, choose: C
   for (const option of GLOBAL_OPTIONS) program.addOption(optionOf(option, env));
   program.addHelpText('after', () => section('Exit codes', EXIT_CODES));
   program.configureHelp({ showGlobalOptions: false, subcommandTerm: (command) => command.name() });
-  for (const spec of COMMANDS) {
+  const first = COMMANDS.filter(({ name }) => name === argv[0]);
+  for (const spec of first.length > 0 ? first : COMMANDS) {
     const command = new Command(spec.name).summary(spec.summary);
     program.addCommand(argv.includes(spec.name) ? completed(command, spec, program, choose) : command);
   }
@@ -131,9 +138,7 @@ function completed(command: Command, spec: CommandSpec, program: Command, choose
   );
   command.addHelpText('after', '\nOptions of every command and exit codes: vfio-migrate --help');
   command.action(() => {
-    const names = spec.args.map((argument) => argument.usage.slice(1, -1).replace('...', ''));
-    const args = Object.fromEntries(names.map((name, index) => [name, command.args[index] as string]));
-    choose(spec, args, command.args, { ...program.opts(), ...command.opts() });
+    choose(spec, argumentsOf(spec, command.args), command.args, { ...program.opts(), ...command.opts() });
   });
   return command;
 }

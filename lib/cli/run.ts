@@ -1,14 +1,15 @@
 /** One command from arguments to exit code. */
-import { isatty } from 'node:tty';
 import { Exit, VfioMigrateError } from '../protocol/errors.ts';
 import { bigintText } from '../text/json.ts';
+import { isTerminal } from '../transport/terminal.ts';
 import { toolVersion } from '../version.ts';
 import type { CommandSpec } from './command-spec.ts';
-import { type CommandResult, type OptionValues, textOf } from './context.ts';
+import { type CommandResult, documentOf, type OptionValues, textOf } from './context.ts';
 import { asError, errorText } from './errors.ts';
 import { json } from './format.ts';
 import { type ColorChoice, lines, Messages, textWidth, usesColor, writeAll, writeMessage } from './output.ts';
-import { type Parsed, parse } from './parse.ts';
+import type { Parsed, ParsedCommand } from './parse.ts';
+import { parsePlain } from './plain.ts';
 import { Scope } from './scope.ts';
 import { dieOf, signalExit, watchSignals } from './signals.ts';
 
@@ -22,7 +23,7 @@ const LINGER_MS = 1000;
 export async function run(argv: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
   let parsed: Parsed;
   try {
-    parsed = parse(argv, env);
+    parsed = parsePlain(argv, env) ?? (await import('./parse.ts')).parse(argv, env);
   } catch (error) {
     const plain = new Messages({
       quiet: false,
@@ -114,10 +115,7 @@ function documentHead(name: string, mock: string | undefined): Record<string, un
  * One command: its context, its signals, and the closing of what it opened. Standard output is written when nothing is
  * open any more, so that a reader who takes his time keeps no device.
  */
-async function execute(
-  parsed: Extract<Parsed, { kind: 'command' }>,
-  env: NodeJS.ProcessEnv,
-): Promise<number> {
+async function execute(parsed: ParsedCommand, env: NodeJS.ProcessEnv): Promise<number> {
   const { spec, options } = parsed;
   const messages = messagesFor(options, env);
   const scope = new Scope(options, messages);
@@ -170,14 +168,14 @@ async function present(
 }
 
 /** One document over several lines, or a list of them with one on each line. */
-function documentText(spec: CommandSpec, { document }: CommandResult, mock: string | undefined): string {
+function documentText(spec: CommandSpec, result: CommandResult, mock: string | undefined): string {
   const withHead = (members: Record<string, unknown>) => ({ ...documentHead(spec.name, mock), ...members });
+  const document = documentOf(result);
   if (!isList(document)) return json(withHead(document));
   return document.map((members) => `${JSON.stringify(withHead(members), bigintText)}\n`).join('');
 }
 
-const isList = (document: CommandResult['document']): document is readonly Record<string, unknown>[] =>
-  Array.isArray(document);
+const isList = <T>(document: T | readonly T[]): document is readonly T[] => Array.isArray(document);
 
 /** Does standard output carry what the command makes? */
 function makesBytes(spec: CommandSpec, options: OptionValues): boolean {
@@ -197,7 +195,7 @@ function messagesFor(options: OptionValues, env: NodeJS.ProcessEnv): Messages {
     verbose: options.verbose === true,
     color: usesColor((options.color ?? 'auto') as ColorChoice, 2, env),
     mock: options.mock !== undefined,
-    progress: options.progress !== false && env.TERM !== 'dumb' && isatty(2),
+    progress: options.progress !== false && env.TERM !== 'dumb' && isTerminal(2),
   });
 }
 

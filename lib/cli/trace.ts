@@ -6,7 +6,7 @@ import { Timeline } from '../session/timeline.ts';
 import { encodeJson } from '../text/json.ts';
 import { type Output, openOutput } from '../transport/index.ts';
 import { toolVersion } from '../version.ts';
-import { type CommandContext, type CommandResult, flag, text, texts } from './context.ts';
+import { type CommandContext, type CommandResult, documentOf, flag, text, texts } from './context.ts';
 import { placeOf } from './files.ts';
 
 /** What a command does with its trace; nothing where none is asked for. */
@@ -33,8 +33,7 @@ export async function withTrace(
   try {
     const result = await work(trace);
     await trace.write();
-    const { document } = result;
-    return { ...result, document: { ...document, trace: trace.written ? file : null } };
+    return { ...result, document: { ...documentOf(result), trace: trace.written ? file : null } };
   } catch (error) {
     await trace.write();
     if (trace.written) context.messages.say(`what was done until then is in ${file}`);

@@ -22,7 +22,7 @@ export async function run(context: CommandContext): Promise<CommandResult> {
       )
     : published;
   return {
-    document: reportOf(result, 'check'),
+    document: () => reportOf(result, 'check'),
     exit: result.exit as ExitCode,
     text: (width) => checkText(subjectName(source), subjectName(target), result, width),
   };
