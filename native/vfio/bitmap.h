@@ -24,5 +24,27 @@ size_t BitmapRuns(const uint64_t* words, uint64_t bits, uint64_t& from, BitmapRu
 /* into |= other, word by word. */
 void BitmapOr(uint64_t* into, const uint64_t* other, size_t words);
 
+/* Words that are looked at together: a bit of one word says something of each. */
+constexpr size_t kBitmapBlock = 64;
+
+/* What is done to every word, by one kind of instructions; for tests that compare them all. */
+struct BitmapImplementation {
+  const char* name;
+  /* Bits that are set in `n` words. */
+  uint64_t (*count)(const uint64_t* words, size_t n);
+  /* For each of `blocks` blocks, in which of its words a bit differs from the one before it. Reads words[-1]
+   * too: what is before the first bit. */
+  void (*edges)(const uint64_t* words, size_t blocks, uint64_t* masks);
+  bool available;  // on this processor
+};
+
+/* All that were compiled in, best first; sets `*count`. The last one is plain C++ and always available. */
+const BitmapImplementation* BitmapImplementations(size_t* count);
+
+/* The functions above with the one that is given. */
+uint64_t BitmapCount(const BitmapImplementation& by, const uint64_t* words, uint64_t bits);
+size_t BitmapRuns(const BitmapImplementation& by, const uint64_t* words, uint64_t bits, uint64_t& from,
+                  BitmapRun* out, size_t max);
+
 }  // namespace vfm
 #endif
