@@ -79,6 +79,13 @@ const PAGE = 4096n;
 /** One dirty run of 16 pages in so many: a guest that writes here and there. */
 const APART = 4096;
 
+/** Bytes of a batch of runs. As 64-bit numbers: V8 then makes no object for each sum. */
+function bytesOf(batch) {
+  let sum = 0n;
+  for (let i = 1; i < batch.length; i += 2) sum = BigInt.asUintN(64, sum + batch[i]);
+  return sum;
+}
+
 /** Count and walk of the set bits of 1 TiB, as a multiple of copying the bitmap. */
 export async function dirtyBitmap(runs) {
   const { DirtyPages } = await import('vfio-migrate');
@@ -93,7 +100,7 @@ export async function dirtyBitmap(runs) {
     const copied = performance.now();
     found = 0n;
     const count = pages.count();
-    for (const batch of pages.runs()) for (let i = 1; i < batch.length; i += 2) found += batch[i];
+    for (const batch of pages.runs()) found += bytesOf(batch);
     if (found !== BigInt(count) * PAGE) throw new Error('count and walk disagree');
     const walked = performance.now();
     return { ratio: (walked - copied) / (copied - start), copyMs: copied - start };
