@@ -68,7 +68,8 @@ const PAIRS = {
     ours: () => ours(['streams', scenario(bytes, { devices: 2 }), ...addresses(2)]),
   }),
   many: (bytes, devices) => {
-    const file = scenario(bytes / devices, { devices });
+    // Its log must hold every read.
+    const file = scenario(bytes / devices, { devices, log_size: 1 << 17 });
     const fresh = (name) => {
       remove(name);
       mkdirSync(path(name));
@@ -109,6 +110,10 @@ export async function compare(name, { bytes, runs, devices = 1 }) {
     // A load verifies its file first: what a user waits for besides.
     ...(name === 'load-file'
       ? { verifyMBs: median(turns.map(({ ours: o }) => rate({ ...o, ns: o.verifyNs }))) }
+      : {}),
+    // Of the sessions, with their files' names, their syncs and all requests.
+    ...(name === 'many'
+      ? { wholeMBs: median(turns.map(({ ours: o }) => rate({ ...o, ns: o.wholeNs }))) }
       : {}),
   };
 }

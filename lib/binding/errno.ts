@@ -46,12 +46,16 @@ const OUR_CODES: Record<string, string> = {
   ERR_FRAME_ORDER: 'a frame is not the next one of its stream',
 };
 
+/** Node makes its map anew for each who asks. */
+let named: ReturnType<typeof getSystemErrorMap> | undefined;
+
 /**
  * Name and text of a negated errno. Node's name goes first, also where Linux has two: 95 is `ENOTSUP`. One that nobody has named is `Unknown system error -N`, as in Node.
  */
 export function describeErrno(errno: number): readonly [code: string, text: string] {
+  named ??= getSystemErrorMap();
   return (
-    getSystemErrorMap().get(errno) ??
+    named.get(errno) ??
     MORE_ERRNOS.get(errno) ?? [`Unknown system error ${errno}`, `Unknown system error ${errno}`]
   );
 }

@@ -12,7 +12,7 @@ export interface SaveOptions extends SessionOptions, PrecopyOptions, DowntimeOpt
   readonly move?: boolean;
   /** Use PRE_COPY where the device has it. Default true. */
   readonly precopy?: boolean;
-  /** Driver bytes of a frame, 1 .. 16 MiB. Default 1 MiB; with many devices less: SAVE_BUDGET in save.ts. */
+  /** Driver bytes of a frame, 1 .. 16 MiB. Default 1 MiB, into a pipe 512 KiB; with many devices less: SAVE_BUDGET in save.ts. */
   readonly frameSize?: number;
   /** Record a digest of the driver's bytes. They are read back for it after the device was let go, so not into a pipe. */
   readonly digest?: 'sha256';

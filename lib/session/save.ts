@@ -32,6 +32,8 @@ import { type Aftermath, errnoInfo } from './transition.ts';
 export const SAVE_BUDGET = 64 << 20;
 const FRAMES = 4;
 const FRAME = 1 << 20;
+/** Half of what a pipe holds (transfers make it a mebibyte): one frame is read from it while the next is written. */
+const PIPE_FRAME = 512 << 10;
 const LEAST_FRAME = 64 << 10;
 
 /**
@@ -270,7 +272,7 @@ class Save {
       output: this.#output,
       writer: this.#writer,
       frames: loadBinding().createFrameOutput(this.#writer.crc),
-      frameSize: frameSize ?? Math.max(LEAST_FRAME, Math.min(FRAME, share)),
+      frameSize: frameSize ?? Math.max(LEAST_FRAME, Math.min(this.#output.pipe ? PIPE_FRAME : FRAME, share)),
       signal: this.#group.signal,
       onBytes:
         onProgress &&

@@ -82,6 +82,8 @@ async function maybe(facts: Promise<Stats>): Promise<Stats | null> {
   }
 }
 
+const typeOf = (facts: Stats) => (facts.isFile() ? 'file' : facts.isFIFO() ? 'pipe' : 'other');
+
 async function openStdout(signal: AbortSignal | undefined): Promise<Output> {
   const name = 'standard output';
   if (isTerminal(1)) throw terminal(name);
@@ -91,7 +93,7 @@ async function openStdout(signal: AbortSignal | undefined): Promise<Output> {
     // libuv's pool cannot be cancelled, and the flags of descriptor 1 are shared with other programs.
     const own = facts.isFIFO() ? await openFd(reopenPath(1), O_WRONLY | O_NONBLOCK).catch(() => null) : null;
     if (facts.isSocket()) makeNonBlocking(1);
-    return new PlainOutput({ kind: 'stdout', name, fd: 1, own, regular: facts.isFile(), signal });
+    return new PlainOutput({ kind: 'stdout', name, fd: 1, own, type: typeOf(facts), signal });
   } catch (error) {
     throw fileError('output-failed', 'cannot write to', name, error);
   }
@@ -105,7 +107,14 @@ async function openSpecial(path: string, signal: AbortSignal | undefined): Promi
         await closeFd(fd);
         throw terminal(path);
       }
-      return new PlainOutput({ kind: 'special', name: path, fd, own: fd, regular: false, signal });
+      return new PlainOutput({
+        kind: 'special',
+        name: path,
+        fd,
+        own: fd,
+        type: typeOf(await fstatFd(fd)),
+        signal,
+      });
     } catch (error) {
       // A fifo without a reader yet. A blocking open would wait where it cannot be cancelled.
       if (!isErrno(error, 'ENXIO')) throw error;

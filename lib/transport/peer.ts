@@ -34,7 +34,7 @@ function fdOf(stream: Readable | Writable): number {
 }
 
 const plain = (name: string, fd: number): Output =>
-  new PlainOutput({ kind: 'special', name, fd, own: null, regular: false, signal: undefined });
+  new PlainOutput({ kind: 'special', name, fd, own: null, type: 'other', signal: undefined });
 
 /** `unix:PATH`, where somebody listens; anything else is a shell command. Rejects with `peer-failed`. */
 export async function connectPeer(where: string, signal?: AbortSignal): Promise<PeerLink> {

@@ -10,6 +10,8 @@ export interface Output {
   readonly name: string;
   /** `file`: has a temporary name until `finish`. `special`: a fifo or character device, written directly. */
   readonly kind: 'file' | 'stdout' | 'special';
+  /** A pipe: its reader works at the same time. */
+  readonly pipe: boolean;
   /** What a native transfer writes to; tell `wrote` about its bytes. */
   readonly fd: number;
   /** Bytes so far. */
@@ -44,6 +46,7 @@ function bytesBefore(error: unknown): bigint {
 export class PlainOutput implements Output {
   readonly name: string;
   readonly kind: 'stdout' | 'special';
+  readonly pipe: boolean;
   readonly fd: number;
   written = 0n;
   /** For small writes where `fd` may block; the same file. */
@@ -58,14 +61,15 @@ export class PlainOutput implements Output {
     name: string;
     fd: number;
     own: number | null;
-    regular: boolean;
+    type: 'file' | 'pipe' | 'other';
     signal: AbortSignal | undefined;
   }) {
     this.kind = facts.kind;
+    this.pipe = facts.type === 'pipe';
     this.name = facts.name;
     this.fd = facts.fd;
     this.#own = facts.own;
-    this.#regular = facts.regular;
+    this.#regular = facts.type === 'file';
     this.#signal = facts.signal;
   }
 
@@ -119,6 +123,7 @@ function discardAll(): void {
 /** A file that gets its name in `finish`. */
 export class FileOutput implements Output {
   readonly kind = 'file';
+  readonly pipe = false;
   readonly name: string;
   readonly fd: number;
   written = 0n;
