@@ -2,8 +2,8 @@
 const NOTICED = 0.1;
 
 /**
- * Figures of two runs side by side. A figure is worse when its median is by a tenth, and also its best turn is worse than
- * the median was: one slow turn of a machine that does other things is no change of the program.
+ * Figures of two runs side by side. A figure is worse when its median is by a tenth, and three quarters of its turns are
+ * worse than the median was: some slow turns of a machine that does other things are no change of the program.
  *
  * @returns {{ lines: string[], worse: number }}
  */
@@ -18,8 +18,8 @@ export function comparison(base, now) {
     }
     const more = figure.aim?.[0] === 'least';
     const change = figure.value / before.value - 1;
-    const best = (more ? figure.most : figure.least) ?? figure.value;
-    const bad = more ? change <= -NOTICED && best < before.value : change >= NOTICED && best > before.value;
+    const [low, high] = figure.quartiles ?? [figure.value, figure.value];
+    const bad = more ? change <= -NOTICED && high < before.value : change >= NOTICED && low > before.value;
     if (bad) worse++;
     const percent = `${change >= 0 ? '+' : ''}${(change * 100).toFixed(1)} %`;
     lines.push(
