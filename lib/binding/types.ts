@@ -355,6 +355,11 @@ export interface TransferSpec {
   readonly segment?: number;
   /** Stop after so many payload bytes (raw and data-fd sources). */
   readonly limit?: bigint;
+  /**
+   * MIG_DEVICE_STATE SET of `to`, which starts no session, on the thread that reads: when a data fd has ended with 0,
+   * everything is in the sink, and the device is in `from` still. It stands still meanwhile, so that nothing is woken for it.
+   */
+  readonly leave?: { readonly from: number; readonly to: number };
 }
 
 export interface TransferResult {
@@ -382,6 +387,12 @@ export interface TransferResult {
    * The request is made by the thread that read the end, so that nothing has to be woken for it.
    */
   readonly state: number | null;
+  /** What came of `leave`: CLOCK_MONOTONIC nanoseconds around the request; null where it was not made. */
+  readonly left: {
+    readonly startNs: bigint;
+    readonly endNs: bigint;
+    readonly error: NativeError | null;
+  } | null;
 }
 
 /**
@@ -399,6 +410,8 @@ export interface NativeTransfer {
   readonly result: Promise<TransferResult>;
   /** Payload bytes that reached the sink so far; cheap, for a progress bar. */
   progress(): bigint;
+  /** When the request of `leave` was made, CLOCK_MONOTONIC nanoseconds; 0 before. It cannot be cancelled (K-4). */
+  asked(): bigint;
   /** Interrupts; `result` rejects with `ERR_CANCELED` unless it was already done. */
   cancel(): void;
 }

@@ -187,6 +187,11 @@ export class VfioDevice implements OpenDevice {
     });
   }
 
+  async asked(to: number, done: boolean): Promise<void> {
+    this.#known = done ? to : null;
+    if (done && sessionOf(to) !== this.#session) await this.#endSession();
+  }
+
   async #set(to: number): Promise<NativeDataFd | null> {
     let now: number | null = null;
     try {

@@ -131,6 +131,8 @@ export interface OpenDevice {
    * The errno is raised as it is.
    */
   setState(to: number): Promise<void>;
+  /** A transfer has made that request for `to` (`leave` in binding/types.ts), and `done` says whether it succeeded: the bookkeeping. */
+  asked(to: number, done: boolean): Promise<void>;
   /** MIG_DATA_SIZE; null when the kernel has it not, or the value cannot be one (uAPI §1.5: xe's negative errno). */
   dataSize(): Promise<bigint | null>;
   /** Opt in to feature 12, before PRE_COPY is entered. */

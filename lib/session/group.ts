@@ -9,7 +9,7 @@ import { setMaxListeners } from 'node:events';
 import type { OpenDevice } from '../device/types.ts';
 import { Capability, type KnownState, State, VfioMigrateError } from '../protocol/index.ts';
 import { throwIfInterrupted } from '../transport/index.ts';
-import { type Aftermath, elsewhere, recover, type Trail, transition } from './transition.ts';
+import { type Aftermath, type Asked, elsewhere, recover, type Trail, transition } from './transition.ts';
 
 /** One device of a session. */
 export interface Member {
@@ -170,19 +170,19 @@ export function waits({ part, home }: Pick<Homing, 'part' | 'home'>): boolean {
 }
 
 /**
- * {@link goHome} after a success: gives what went wrong, in order of the members. Throws nothing. `readIn`: the state
- * that the only member was read in a moment ago.
+ * {@link goHome} after a success: gives what went wrong, in order of the members. Throws nothing. `asked`: what the
+ * only member was asked for already.
  */
 export async function bringBack<H extends Homing>(
   members: readonly H[],
   alone: H | null,
-  readIn?: KnownState,
+  asked?: Asked,
 ): Promise<(VfioMigrateError | null)[]> {
   const failed = new Map<H, VfioMigrateError>();
   await goHome(members, alone, async (member, to) => {
     if (failed.has(member)) return;
     try {
-      await transition(member.device, to, 'none', member.trail, { readIn });
+      await transition(member.device, to, 'none', member.trail, { asked });
     } catch (error) {
       if (!(error instanceof VfioMigrateError)) throw error;
       failed.set(member, error);

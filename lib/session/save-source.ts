@@ -20,7 +20,7 @@ import {
 import type { PhaseReport, SaveOptions } from './save-report.ts';
 import { settle } from './session.ts';
 import { onTrack } from './timeline.ts';
-import { requestFailed, type Trail, transition } from './transition.ts';
+import { type Asked, requestFailed, type Trail, transition, watchArc } from './transition.ts';
 
 /** Where the frames of all devices go. */
 export interface FrameSink {
@@ -54,6 +54,8 @@ export class SaveSource {
   givenUp = false;
   /** The save failed: it goes back to where it was found, also when it was to move on. */
   takenBack = false;
+  /** The request that followed the last byte, where that was to be so. */
+  asked: Asked | undefined;
   /** What goes beside its bytes; null where it has none, or has not been asked yet. */
   config: DeviceConfig | null = null;
   #support: MigrationSupport | null = null;
@@ -204,17 +206,21 @@ export class SaveSource {
     report: Writable<PhaseReport>,
   ): Promise<bigint> {
     for (let bytes = 0n; ; ) {
-      const round = await this.#round(state, sink, report, PIECE);
+      const round = await this.#round(state, sink, report, { limit: PIECE });
       bytes += round.bytes;
       if (round.end !== 'limit' || performance.now() >= end) return bytes;
     }
   }
 
-  /** STOP_COPY to its end. */
-  async read(phase: KnownState, sink: FrameSink): Promise<void> {
+  /** STOP_COPY to its end; `leaveFor` is asked for at once when that is reached ({@link asked}). */
+  async read(phase: KnownState, sink: FrameSink, leaveFor?: KnownState): Promise<void> {
     const report = this.#begin(phase);
-    const result = await this.#round(phase, sink, report);
+    const result = await this.#round(phase, sink, report, { leaveFor });
     this.trail.track?.done();
+    if (leaveFor !== undefined && result.left !== null) {
+      this.asked = { from: phase, to: leaveFor, ...result.left };
+      await this.device.asked(leaveFor, result.left.error === null);
+    }
     await this.#ended(phase, result);
   }
 
@@ -229,10 +235,10 @@ export class SaveSource {
     phase: KnownState,
     sink: FrameSink,
     report: Writable<PhaseReport>,
-    limit?: bigint,
+    end: RoundEnd = {},
   ): Promise<TransferResult> {
     const { writer } = sink;
-    const result = await this.#transfer(phase, sink, limit);
+    const result = await this.#transfer(phase, sink, end);
     const start = writer.offset;
     const { bytes, frames, offset } = result;
     writer.adopt(this.stream, phase, { bytes, frames, offset });
@@ -268,23 +274,31 @@ export class SaveSource {
     );
   }
 
-  #transfer(phase: KnownState, sink: FrameSink, limit?: bigint): Promise<TransferResult> {
+  #transfer(phase: KnownState, sink: FrameSink, { limit, leaveFor }: RoundEnd): Promise<TransferResult> {
     const { output, writer, frames, frameSize, signal, onBytes } = sink;
     const told = onBytes && ((bytes: bigint) => onBytes(this, phase, bytes));
-    const move = (hears: ((bytes: bigint) => void) | undefined) =>
-      watchTransfer(
-        loadBinding().startTransfer({
-          source: { kind: 'data-fd', fd: this.#dataFd },
-          sink: { kind: 'frames', fd: output.fd, output: frames },
-          stream: this.stream,
-          phase,
-          offset: writer.streamOffset(this.stream),
-          crc: 0,
-          ...(frameSize === undefined ? {} : { frameSize }),
-          ...(limit === undefined ? {} : { limit }),
-        }),
-        { signal, onBytes: hears },
-      );
+    const move = async (hears: ((bytes: bigint) => void) | undefined) => {
+      const transfer = loadBinding().startTransfer({
+        source: { kind: 'data-fd', fd: this.#dataFd },
+        sink: { kind: 'frames', fd: output.fd, output: frames },
+        stream: this.stream,
+        phase,
+        offset: writer.streamOffset(this.stream),
+        crc: 0,
+        ...(frameSize === undefined ? {} : { frameSize }),
+        ...(limit === undefined ? {} : { limit }),
+        ...(leaveFor === undefined ? {} : { leave: { from: phase, to: leaveFor } }),
+      });
+      const watched =
+        leaveFor === undefined
+          ? undefined
+          : watchArc(this.device, { from: phase, to: leaveFor }, () => transfer.asked(), this.trail);
+      try {
+        return await watchTransfer(transfer, { signal, onBytes: hears });
+      } finally {
+        watched?.();
+      }
+    };
     return this.device.transferring(() => onTrack(this.trail.track, stateName(phase), told, move));
   }
 
@@ -298,6 +312,11 @@ export class SaveSource {
 function prepared<T>(value: T | null): T {
   if (value === null) throw new Error('prepare comes first');
   return value;
+}
+
+interface RoundEnd {
+  readonly limit?: bigint | undefined;
+  readonly leaveFor?: KnownState | undefined;
 }
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] };

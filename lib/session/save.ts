@@ -139,9 +139,7 @@ class Save {
     this.#live.alone = this.#alone;
     await this.#session(mode);
     if (peer !== undefined) this.#sources[0]!.givenUp = true;
-    // One device was read in STOP_COPY when its stream had ended; nothing lies in between, and it stands still.
-    const readIn = this.#sources.length === 1 && peer === undefined ? State.STOP_COPY : undefined;
-    const lost = await bringBack(this.#sources, this.#alone, readIn);
+    const lost = await bringBack(this.#sources, this.#alone, this.#sources[0]!.asked);
     if (peer !== undefined) await this.#live.handOver(peer, lost[0] ?? null);
     else if (mode === 'snapshot' && lost.every((error) => error === null)) this.#live.runs();
     const stuck = lost.every((error) => error === null) && mode === 'snapshot' ? await this.#letRun() : null;
@@ -229,7 +227,9 @@ class Save {
       await this.#quiet();
       await group.together(sources, async (source) => {
         if (source !== this.#alone) await source.enter(State.STOP_COPY);
-        await source.read(State.STOP_COPY, sink);
+        // Alone it waits for nobody: it is let go where its last byte is read.
+        const goesOn = sources.length === 1 && peer === undefined;
+        await source.read(State.STOP_COPY, sink, goesOn ? source.home : undefined);
       });
       this.#writer.settle(sink.frames.crc());
       group.throwIfEnded();

@@ -216,10 +216,10 @@ export class TimelineTrack {
     this.#now = now;
   }
 
-  request(from: string, to: string, startNs: bigint, error: unknown): void {
+  request(from: string, to: string, startNs: bigint, endNs: bigint, error: unknown): void {
     this.#quiet(startNs);
     const failed = error === null ? {} : { error: codeOf(error) };
-    this.#requests.push({ from, to, startNs, endNs: this.#now(), ...failed });
+    this.#requests.push({ from, to, startNs, endNs, ...failed });
   }
 
   reset(startNs: bigint, stateAfter: string, error: unknown): void {

@@ -59,26 +59,33 @@ export type Recovery = number | 'reset' | 'none';
 /** How often an interrupted request is repeated when the device did not move (K-5 rule 5). */
 const EINTR_TRIES = 5;
 
+/** A request that was made where the last byte was read: `left` of its transfer. */
+export interface Asked {
+  readonly from: KnownState;
+  readonly to: KnownState;
+  readonly startNs: bigint;
+  readonly endNs: bigint;
+  readonly error: unknown;
+}
+
 /**
  * Asks for `to`. After a failure the state is read before anything else (K-5), `recovery` is tried, and a
  * `transition-failed` error (or `code`) says what was asked, which errno came, in which state the device is now and
- * what recovery left. `refusal` says what an errno means when it is the driver's verdict. `readIn` is the state that was
- * read a moment ago, when there was no time for anything to happen since; without it the state is read here.
+ * what recovery left. `refusal` says what an errno means when it is the driver's verdict. `asked`: that this was
+ * asked for already, and what came of it.
  */
 export async function transition(
   device: OpenDevice,
   to: number,
   recovery: Recovery,
   trail: Trail,
-  {
-    refusal,
-    readIn,
-  }: { readonly refusal?: Verdict | undefined; readonly readIn?: KnownState | undefined } = {},
+  { refusal, asked }: { readonly refusal?: Verdict | undefined; readonly asked?: Asked | undefined } = {},
 ): Promise<void> {
-  const from = readIn ?? (await stateOrNull(device));
+  const from = asked?.from ?? (await stateOrNull(device));
   if (from === null) throw await failed(device, 'unknown', to, null, recovery, trail, refusal);
   for (let attempt = 1; ; attempt++) {
-    const error = await request(device, from, to, trail);
+    const error =
+      asked !== undefined && attempt === 1 ? answered(asked, trail) : await request(device, from, to, trail);
     if (error === null) return;
     const interrupted = isErrno(error, 'EINTR') && attempt < EINTR_TRIES;
     if (interrupted && (await stateOrNull(device)) === from) continue;
@@ -86,21 +93,18 @@ export async function transition(
   }
 }
 
+type AnsweredRequest = Omit<Asked, 'from' | 'to'> & { readonly from: number; readonly to: number };
+
 /** One request, timed and watched. Gives the error instead of throwing it. */
 async function request(device: OpenDevice, from: number, to: number, trail: Trail): Promise<unknown> {
-  const arc = { from: stateName(from), to: stateName(to) };
   const started = process.hrtime.bigint();
-  const elapsedMs = () => Number((process.hrtime.bigint() - started) / 1_000_000n);
-  let watch: NodeJS.Timeout | undefined;
+  let watched: (() => void) | undefined;
   let error: unknown = null;
   try {
     const { flags } = await device.migration();
     const answer = device.setState(to);
     // While the request is on its way: the device may stand still.
-    watch = setInterval(
-      () => trail.onSlowArc?.({ device: device.facts.address, ...arc, elapsedMs: elapsedMs() }),
-      SLOW_ARC_MS,
-    );
+    watched = watchArc(device, { from, to }, () => started, trail);
     await answer;
     if (requestOpensSession(flags, from, to) && device.dataFd === null) {
       error = new VfioMigrateError('transition-failed', 'the kernel gave no data fd for a new session');
@@ -108,11 +112,34 @@ async function request(device: OpenDevice, from: number, to: number, trail: Trai
   } catch (caught) {
     error = caught;
   } finally {
-    clearInterval(watch);
+    watched?.();
   }
+  return answered({ from, to, startNs: started, endNs: process.hrtime.bigint(), error }, trail);
+}
+
+/** Reports a request that takes long, until it is told to stop. `since`: when it was made; 0 before. */
+export function watchArc(
+  device: OpenDevice,
+  { from, to }: { readonly from: number; readonly to: number },
+  since: () => bigint,
+  { onSlowArc }: Trail,
+): () => void {
+  const timer = setInterval(() => {
+    const started = since();
+    const elapsedMs = Number((process.hrtime.bigint() - started) / 1_000_000n);
+    // A timer can be early by a little.
+    if (started === 0n || elapsedMs < 0.9 * SLOW_ARC_MS) return;
+    onSlowArc?.({ device: device.facts.address, from: stateName(from), to: stateName(to), elapsedMs });
+  }, SLOW_ARC_MS);
+  return () => clearInterval(timer);
+}
+
+/** Puts a request on record. Gives its error. */
+function answered({ from, to, startNs, endNs, error }: AnsweredRequest, trail: Trail): unknown {
+  const arc = { from: stateName(from), to: stateName(to) };
   const errno = isErrno(error) ? { errno: error.code } : {};
-  trail.arcs.push({ ...arc, ns: process.hrtime.bigint() - started, ...errno });
-  trail.track?.request(arc.from, arc.to, started, error);
+  trail.arcs.push({ ...arc, ns: endNs - startNs, ...errno });
+  trail.track?.request(arc.from, arc.to, startNs, endNs, error);
   return error;
 }
 

@@ -43,6 +43,7 @@ export function startReferenceTransfer(
   return {
     result: run.go(),
     progress: () => run.bytes,
+    asked: () => 0n,
     cancel: () => abort.abort(),
   };
 }
@@ -97,6 +98,7 @@ class Run {
       firstByteNs: this.firstByteNs,
       endNs: process.hrtime.bigint(),
       state: null,
+      left: null,
     };
   }
 

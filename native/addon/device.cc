@@ -84,6 +84,21 @@ Outcome<uint32_t> Handle::StateOf(const Fd& device) {
   return answer.value().device_state;
 }
 
+Outcome<Fd> Handle::ChangeState(const Fd& device, uint32_t state) {
+  /* data_fd goes in as -1: a kernel that leaves the payload alone then names no descriptor of somebody else.
+   * A number beside an errno means nothing and is never closed (spec K-3). */
+  Outcome<uapi::FeatureMigState> answer =
+      FeatureStruct(device, uapi::kFeatureMigDeviceState, kOpSet, uapi::FeatureMigState{state, -1});
+  if (!answer.ok()) return answer.failure();
+  return answer.value().data_fd < 0 ? Fd() : Fd(device.kernel(), answer.value().data_fd);
+}
+
+Outcome<Nothing> DataFd::LeaveState(uint32_t to) {
+  Outcome<Fd> session = ChangeState(*device_, to);
+  if (!session.ok()) return session.failure();
+  return Nothing{};
+}
+
 Outcome<Block> DataFd::Read(size_t max) {
   Outcome<Block> block = Memory(max);
   if (!block.ok()) return block;
@@ -239,13 +254,10 @@ Outcome<uint64_t> Device::MigrationFlags() {
 }
 
 Outcome<std::shared_ptr<DataFd>> Device::SetState(uint32_t state) {
-  /* data_fd goes in as -1: a kernel that leaves the payload alone then names no descriptor of somebody else.
-   * A number beside an errno means nothing and is never closed (spec K-3). */
-  Outcome<uapi::FeatureMigState> answer =
-      FeatureStruct(device_, uapi::kFeatureMigDeviceState, kOpSet, uapi::FeatureMigState{state, -1});
+  Outcome<Fd> answer = ChangeState(device_, state);
   if (!answer.ok()) return answer.failure();
-  if (answer.value().data_fd < 0) return std::shared_ptr<DataFd>();
-  auto session = Worker::Make<DataFd>(delivery(), Fd(kernel_, answer.value().data_fd), shared_device_);
+  if (!answer.value().valid()) return std::shared_ptr<DataFd>();
+  auto session = Worker::Make<DataFd>(delivery(), std::move(answer.value()), shared_device_);
   std::erase_if(sessions_, [](const std::weak_ptr<DataFd>& old) { return old.expired(); });
   sessions_.push_back(session);
   return session;

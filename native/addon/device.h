@@ -44,6 +44,8 @@ class Handle : public Worker {
   template <class Payload>
   Outcome<Payload> FeatureStruct(const Fd& device, uint32_t index, uint32_t ops, Payload payload);
   Outcome<uint32_t> StateOf(const Fd& device);
+  /* SET. The data fd of a session that this starts, else one that is not valid. */
+  Outcome<Fd> ChangeState(const Fd& device, uint32_t state);
 };
 
 /* A migration data fd: one save or load session (uAPI §2.3, §2.4). */
@@ -57,6 +59,8 @@ class DataFd final : public Handle {
   Outcome<uapi::PrecopyInfo> PrecopyInfo();
   /* Of the device, on this thread: who reads to the end saves the way to the device's. */
   Outcome<uint32_t> DeviceState() { return StateOf(*device_); }
+  /* The same for a request that starts no session: a data fd in the answer is closed. */
+  Outcome<Nothing> LeaveState(uint32_t to);
 
   /* Use of the descriptor by a transfer, which may run on another thread. The descriptor stays open until the
    * lease ends, and closing waits for that. Any thread. fd() is invalid when the descriptor had been closed

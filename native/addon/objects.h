@@ -155,6 +155,7 @@ class TransferObject final : public Wrapped<TransferObject, TransferJob> {
   explicit TransferObject(const Napi::CallbackInfo& info) : Wrapped(info) {}
 
  private:
+  Napi::Value Asked(const Napi::CallbackInfo& info);
   Napi::Value Progress(const Napi::CallbackInfo& info);
   void Cancel(const Napi::CallbackInfo& info);
 };

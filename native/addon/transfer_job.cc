@@ -1,5 +1,7 @@
 #include "transfer_job.h"
 
+#include "../vfio/transfer_reader.h"
+
 namespace vfm {
 
 Failure TransferFailed(const TransferError& error) {
@@ -12,11 +14,26 @@ Failure TransferFailed(const TransferError& error) {
   return failure;
 }
 
-Outcome<TransferReport> TransferJob::Run() {
+Outcome<TransferReport> TransferJob::Run(DataFd* source) {
   const TransferOutcome outcome = transfer_->Run();
+  TransferReport report{outcome.result, std::nullopt, std::nullopt};
+  /* Before anything is given back, which takes its time: the device may stand still. */
+  if (source && outcome.ok && outcome.result.end == TransferEnd::kZero) Leave(*source, report);
   Drop();
   if (!outcome.ok) return TransferFailed(outcome.error);
-  return TransferReport{outcome.result, std::nullopt};
+  return report;
+}
+
+void TransferJob::Leave(DataFd& source, TransferReport& report) {
+  Outcome<uint32_t> state = source.DeviceState();
+  if (!state.ok()) return;
+  report.state = state.value();
+  if (!leave_ || leave_->from != state.value()) return;
+  TransferReport::Left& left = report.left.emplace();
+  asked_ns_ = left.start_ns = MonotonicNs();
+  Outcome<Nothing> done = source.LeaveState(leave_->to);
+  left.end_ns = MonotonicNs();
+  if (!done.ok()) left.failure = done.failure();
 }
 
 void TransferJob::Drop() {

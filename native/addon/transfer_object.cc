@@ -28,6 +28,7 @@ class TransferRequest final : public Promised<TransferReport> {
 /* A spec as it was read, before anything has been asked of a descriptor. */
 struct Ends {
   TransferSpec spec;
+  std::optional<LeaveRequest> leave;
   std::shared_ptr<DataFd> source;
   std::shared_ptr<DataFd> sink;
 };
@@ -116,6 +117,12 @@ Ends ReadSpec(Napi::Object object) {
   spec.limit = OptionalMember(object, "limit", spec.limit, [](Napi::Value value) {
     return BigUintArg(value, "limit", std::numeric_limits<uint64_t>::max());
   });
+  const Napi::Value leave = object.Get("leave");
+  if (!leave.IsUndefined()) {
+    const Napi::Object request = ObjectMember(object, "leave");
+    ends.leave = LeaveRequest{Uint32Arg(request.Get("from"), "from"), Uint32Arg(request.Get("to"), "to")};
+    if (!ends.source) ThrowType(object.Env(), "ERR_INVALID_ARG_VALUE", "spec.leave is for a data-fd source");
+  }
   return ends;
 }
 
@@ -139,6 +146,14 @@ bool LeaseEnds(Ends& ends, Leases& leases, Failure& why) {
   return lease(ends.source, "source", ends.spec.source) && lease(ends.sink, "sink", ends.spec.sink);
 }
 
+Napi::Value LeftToJs(Napi::Env env, TransferReport::Left& left) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("startNs", Napi::BigInt::New(env, left.start_ns));
+  object.Set("endNs", Napi::BigInt::New(env, left.end_ns));
+  object.Set("error", left.failure ? ToError(env, *left.failure) : env.Null());
+  return object;
+}
+
 Napi::Value ReportToJs(Napi::Env env, TransferReport& report) {
   TransferResult& result = report.moved;
   Napi::Object object = Napi::Object::New(env);
@@ -154,23 +169,15 @@ Napi::Value ReportToJs(Napi::Env env, TransferReport& report) {
   object.Set("firstByteNs", Napi::BigInt::New(env, result.first_byte_ns));
   object.Set("endNs", Napi::BigInt::New(env, result.end_ns));
   object.Set("state", report.state ? Napi::Value(Napi::Number::New(env, *report.state)) : env.Null());
+  object.Set("left", report.left ? LeftToJs(env, *report.left) : env.Null());
   return object;
-}
-
-/* On the thread of the source's data fd, where there is one. */
-Outcome<TransferReport> RunTransfer(TransferJob& job, DataFd* source) {
-  Outcome<TransferReport> outcome = job.Run();
-  if (!source || !outcome.ok() || outcome.value().moved.end != TransferEnd::kZero) return outcome;
-  Outcome<uint32_t> state = source->DeviceState();
-  if (state.ok()) outcome.value().state = state.value();
-  return outcome;
 }
 
 TransferRequest::TransferRequest(Napi::Env env, Napi::Object owner, std::shared_ptr<TransferJob> job,
                                  const std::shared_ptr<DataFd>& source,
                                  std::vector<std::shared_ptr<DataFd>> users)
     : Promised(
-          env, owner, [job, source] { return RunTransfer(*job, source.get()); }, ReportToJs),
+          env, owner, [job, source] { return job->Run(source.get()); }, ReportToJs),
       job_(std::move(job)),
       users_(std::move(users)) {
   for (auto& user : users_) {
@@ -200,7 +207,7 @@ Napi::Value TransferObject::Start(const Napi::CallbackInfo& info) {
     if (!transfer) why = TransferFailed(error);
   }
   const bool started = transfer != nullptr;
-  auto job = std::make_shared<TransferJob>(std::move(transfer), std::move(leases));
+  auto job = std::make_shared<TransferJob>(std::move(transfer), std::move(leases), ends.leave);
   Napi::Object object = Wrap(env, EnvData::Of(env).classes.transfer, job);
   if (!started) {
     object.DefineProperty(
@@ -253,6 +260,10 @@ Napi::Value TransferObject::Progress(const Napi::CallbackInfo& info) {
   return Napi::BigInt::New(info.Env(), native()->progress());
 }
 
+Napi::Value TransferObject::Asked(const Napi::CallbackInfo& info) {
+  return Napi::BigInt::New(info.Env(), native()->asked_ns());
+}
+
 void TransferObject::Cancel(const Napi::CallbackInfo&) {
   native()->Cancel();
 }
@@ -262,6 +273,7 @@ Napi::Function TransferObject::Define(Napi::Env env) {
   return DefineClass(env, "NativeTransfer",
                      {
                          InstanceMethod<&T::Progress>("progress"),
+                         InstanceMethod<&T::Asked>("asked"),
                          InstanceMethod<&T::Cancel>("cancel"),
                      });
 }

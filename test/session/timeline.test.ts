@@ -240,7 +240,7 @@ describe('no progress', () => {
     at(2060).end(5n);
     at(2100).done();
     // A request, and waiting for others, are no stalls.
-    at(9000).request('PRE_COPY', 'STOP_COPY', ms(2200), null);
+    at(9000).request('PRE_COPY', 'STOP_COPY', ms(2200), ms(9000), null);
     at(9100).begin('STOP_COPY');
     at(9200).moved(7n);
     at(9900).moved(7n);
