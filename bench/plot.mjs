@@ -46,6 +46,7 @@ export function draw({ growth, machine }) {
   const width = 2 * (WIDTH + LEFT) + 10;
   const height = 30 + ROWS.length * (HEIGHT + TOP + BOTTOM);
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="12">
+<title>How time and memory grow with the size of the state, the number of devices and the size of frames</title>
 <rect width="100%" height="100%" fill="#fff"/>
 ${text(LEFT, 20, `${machine.cpu}, ${machine.processors} processors, Linux ${machine.kernel}, Node ${machine.node}`, 'fill="#555"')}
 ${panels.join('\n')}
