@@ -216,7 +216,8 @@ export class SaveSource {
   async read(phase: KnownState, sink: FrameSink, leaveFor?: KnownState): Promise<void> {
     const report = this.#begin(phase);
     const result = await this.#round(phase, sink, report, { leaveFor });
-    this.trail.track?.done();
+    // What follows is a request, and no stall of the transfer.
+    this.trail.track?.done(result.left?.startNs);
     if (leaveFor !== undefined && result.left !== null) {
       this.asked = { from: phase, to: leaveFor, ...result.left };
       await this.device.asked(leaveFor, result.left.error === null);

@@ -232,7 +232,8 @@ class Save {
         await source.read(State.STOP_COPY, sink, goesOn ? source.home : undefined);
       });
       this.#writer.settle(sink.frames.crc());
-      group.throwIfEnded();
+      // A device that was let go has been read to its end: what would end the session now has come too late.
+      if (sources[0]!.asked === undefined) group.throwIfEnded();
       if (peer !== undefined) {
         await this.#totals();
         await this.#output.write(this.#writer.end());

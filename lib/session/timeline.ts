@@ -271,8 +271,8 @@ export class TimelineTrack {
   }
 
   /** No more bytes are to move in this state: what comes now is no stall. */
-  done(): void {
-    this.#quiet(this.#now());
+  done(ns = this.#now()): void {
+    this.#quiet(ns);
   }
 
   #progressed(ns: bigint): void {

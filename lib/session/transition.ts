@@ -72,7 +72,7 @@ export interface Asked {
  * Asks for `to`. After a failure the state is read before anything else (K-5), `recovery` is tried, and a
  * `transition-failed` error (or `code`) says what was asked, which errno came, in which state the device is now and
  * what recovery left. `refusal` says what an errno means when it is the driver's verdict. `asked`: that this was
- * asked for already, and what came of it.
+ * asked for already, and what came of it; another request that was made counts for nothing here.
  */
 export async function transition(
   device: OpenDevice,
@@ -81,11 +81,12 @@ export async function transition(
   trail: Trail,
   { refusal, asked }: { readonly refusal?: Verdict | undefined; readonly asked?: Asked | undefined } = {},
 ): Promise<void> {
-  const from = asked?.from ?? (await stateOrNull(device));
+  const made = asked?.to === to ? asked : undefined;
+  const from = made?.from ?? (await stateOrNull(device));
   if (from === null) throw await failed(device, 'unknown', to, null, recovery, trail, refusal);
   for (let attempt = 1; ; attempt++) {
     const error =
-      asked !== undefined && attempt === 1 ? answered(asked, trail) : await request(device, from, to, trail);
+      made !== undefined && attempt === 1 ? answered(made, trail) : await request(device, from, to, trail);
     if (error === null) return;
     const interrupted = isErrno(error, 'EINTR') && attempt < EINTR_TRIES;
     if (interrupted && (await stateOrNull(device)) === from) continue;

@@ -1,6 +1,6 @@
 #include "transfer_job.h"
 
-#include "../vfio/transfer_reader.h"
+#include "../vfio/clock.h"
 
 namespace vfm {
 

@@ -12,6 +12,7 @@
 #include <thread>
 #include <utility>
 
+#include "clock.h"
 #include "transfer_reader.h"
 
 namespace vfm {

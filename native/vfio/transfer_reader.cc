@@ -1,22 +1,15 @@
 #include "transfer_reader.h"
 
-#include <time.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <new>
 #include <utility>
 
+#include "clock.h"
 #include "crc32c.h"
 
 namespace vfm {
-
-uint64_t MonotonicNs() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
 
 void Buffer::Reserve(size_t bytes, size_t used) {
   if (bytes <= capacity_) return;

@@ -90,8 +90,6 @@ class TransferReader {
 // (K-7 c).
 inline constexpr size_t kUnit = 1u << 20;
 
-uint64_t MonotonicNs();
-
 }  // namespace vfm
 
 #endif

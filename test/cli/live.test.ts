@@ -1,8 +1,9 @@
 /** `save --peer` and `load --peer` as two processes; downtime and its record on the command line. */
 import { once } from 'node:events';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, it } from 'vitest';
+import { encodeMessage, MessageSplitter } from '../../lib/protocol/peer.ts';
 import { cli, ended, scratch, shell, start } from '../helpers/cli.ts';
 
 const dir = scratch();
@@ -19,6 +20,19 @@ describe('save --peer', () => {
     expect(stdout).toMatch(/left STOP: it must be closed or reset, never run/);
     expect(stdout).toMatch(/target: +pci:0000:40:00.1 is in STOP/);
     expect(stdout).toMatch(/downtime: .*\n +predicted [\d.]+ ms: stopping it .*a guess/);
+    expect(status).toBe(0);
+  });
+
+  it('hears nothing behind the last message of a load, whose report goes to standard error', async () => {
+    const [said, over] = [dir.file('said'), dir.file('over')];
+    // The source need not wait for its end, so that tee may find nobody who reads.
+    const target = `${load(TARGET)} | tee -p ${said}; touch ${over}`;
+    const { status } = shell(`$CLI --mock masks save ${SOURCE} --peer '${target}'`);
+    while (!existsSync(over)) await sleep(20);
+    const bytes = new Uint8Array(readFileSync(said));
+    const messages = new MessageSplitter().push(bytes);
+    expect(messages.at(-1)?.type).toBe('released');
+    expect(messages.reduce((sum, message) => sum + encodeMessage(message).length, 0)).toBe(bytes.length);
     expect(status).toBe(0);
   });
 

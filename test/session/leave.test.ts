@@ -8,7 +8,7 @@ import type { TransferSpec } from '../../lib/binding/types.ts';
 import { type OpenDevice, openDevice, parseAddress } from '../../lib/device/index.ts';
 import { type MockHost, mockHost } from '../../lib/mock/index.ts';
 import { State } from '../../lib/protocol/index.ts';
-import { type SlowArc, save } from '../../lib/session/index.ts';
+import { type SlowArc, save, Timeline } from '../../lib/session/index.ts';
 import { openOutput } from '../../lib/transport/index.ts';
 
 const ADDRESS = '0000:10:00.0';
@@ -97,6 +97,22 @@ describe('a save', () => {
       'RUNNING EINTR',
       'RUNNING done',
     ]);
+  });
+
+  test('is not taken back for the time that the request takes', async () => {
+    const host = made({
+      devices: { '*': { migration: { arc_delay_ms: { 'STOP_COPY>STOP': 5000 } } } },
+    });
+    const abort = new AbortController();
+    const timeline = new Timeline('save');
+    const output = await openOutput(join(directory, 'state'), { force: true });
+    setTimeout(() => abort.abort('SIGTERM'), 4000);
+    const report = await on(host, (device) =>
+      save(device, output, { downtimeHardMs: 3000, signal: abort.signal, timeline }),
+    );
+    expect(report.stateAfter).toBe('RUNNING');
+    expect(report.arcs[1]).toMatchObject({ from: 'STOP_COPY', to: 'RUNNING' });
+    expect(timeline.document().devices[0]!.stalls).toEqual([]);
   });
 
   test('tells of a request that takes long', async () => {
