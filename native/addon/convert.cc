@@ -147,13 +147,15 @@ Bytes BytesArg(Napi::Value value, const char* name, size_t max) {
   return view.size == 0 ? Bytes() : Bytes(view.data, view.data + view.size);
 }
 
-Block BlockArg(Napi::Value value, const char* name, size_t max) {
+HeldBytes HeldBytesArg(Napi::Value value, const char* name, size_t max) {
   const BytesView view = BytesViewArg(value, name, max);
+  if (std::shared_ptr<const Block> lent = FindLent(view.data, view.size))
+    return {std::move(lent), view.data, view.size};
   Block block = NewBlock(view.size);
   if (!block.data) throw Napi::Error(value.Env(), ToError(value.Env(), Failure::Errno(ENOMEM, "malloc")));
   if (view.size != 0) memcpy(block.data.get(), view.data, view.size);
-  block.size = view.size;
-  return block;
+  const uint8_t* data = block.data.get();
+  return {std::make_shared<const Block>(std::move(block)), data, view.size};
 }
 
 Napi::Value ToJs(Napi::Env env, Nothing&) {
@@ -191,9 +193,9 @@ Napi::Value ToJs(Napi::Env env, Block& value) {
     if (value.size > 0) memcpy(buffer.Data(), value.data.get(), value.size);
     return buffer;
   }
-  const FreeBlock release = value.data.get_deleter();
-  return Napi::Buffer<uint8_t>::NewOrCopy(env, value.data.release(), value.size,
-                                          [release](Napi::Env, uint8_t* old) { release(old); });
+  const size_t size = value.size;
+  const auto loan = std::make_shared<const Loan>(std::move(value));
+  return Napi::Buffer<uint8_t>::NewOrCopy(env, loan->block().data.get(), size, [loan](Napi::Env, uint8_t*) {});
 }
 
 Napi::Value ToJs(Napi::Env env, vfm_stat& value) {

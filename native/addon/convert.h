@@ -5,6 +5,7 @@
 #include <napi.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -28,13 +29,20 @@ std::string PathArg(Napi::Value value, const char* name);
 /* A Uint8Array on memory of its own, copied: a script may change, transfer or free it while a thread works.
  */
 Bytes BytesArg(Napi::Value value, const char* name, size_t max);
-Block BlockArg(Napi::Value value, const char* name, size_t max);
 struct BytesView {
   uint8_t* data;
   size_t size;
 };
 /* The same without a copy; valid until JavaScript runs again. */
 BytesView BytesViewArg(Napi::Value value, const char* name, size_t max);
+/* The same for a thread: copied like Bytes, but for memory that ToJs(Block) gave away. That is held until this
+ * is gone, also when the script's buffer is transferred or freed; only its bytes can change meanwhile. */
+struct HeldBytes {
+  std::shared_ptr<const Block> block;
+  const uint8_t* data;
+  size_t size;
+};
+HeldBytes HeldBytesArg(Napi::Value value, const char* name, size_t max);
 /* A BigUint64Array, under the same rules as BytesView. */
 struct WordsView {
   uint64_t* data;

@@ -34,9 +34,9 @@ Napi::Value DataFdObject::Read(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value DataFdObject::Write(const Napi::CallbackInfo& info) {
-  auto data = std::make_shared<const Block>(BlockArg(info[0], "data", kMaxWrite));
+  HeldBytes data = HeldBytesArg(info[0], "data", kMaxWrite);
   RefuseInTransfer(info.Env(), *native(), "write");
-  return Ask(info, *native(), [f = native(), data = std::move(data)] { return f->Write(*data); });
+  return Ask(info, *native(), [f = native(), data = std::move(data)] { return f->Write(data.data, data.size); });
 }
 
 Napi::Value DataFdObject::PrecopyInfo(const Napi::CallbackInfo& info) {

@@ -109,12 +109,12 @@ Outcome<Block> DataFd::Read(size_t max) {
   return block;
 }
 
-Outcome<uint32_t> DataFd::Write(const Block& data) {
+Outcome<uint32_t> DataFd::Write(const uint8_t* data, size_t size) {
   const KernelRef& kernel = fd_->kernel();
   /* Not repeated after an EINTR: a driver that had taken some of the bytes would get them twice (spec K-7 b).
    */
   const long put =
-      Call([&] { return kernel->write(kernel->ctx, fd_->get(), data.data.get(), data.size); }, false);
+      Call([&] { return kernel->write(kernel->ctx, fd_->get(), data, size); }, false);
   if (put < 0) return CallFailed(put, "write");
   return static_cast<uint32_t>(put);
 }
@@ -148,6 +148,7 @@ void DataFd::OnClose() {
   if (leases_ > 0) return;
   fd_->Close();
   device_.reset();
+  keep_spares_.reset();
 }
 
 Outcome<Nothing> Device::Open(Fd& fd, const std::string& path) {

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -55,7 +56,7 @@ class DataFd final : public Handle {
       : Handle(std::move(delivery)), fd_(std::make_shared<Fd>(std::move(fd))), device_(std::move(device)) {}
 
   Outcome<Block> Read(size_t max);
-  Outcome<uint32_t> Write(const Block& data);
+  Outcome<uint32_t> Write(const uint8_t* data, size_t size);
   Outcome<uapi::PrecopyInfo> PrecopyInfo();
   /* Of the device, on this thread: who reads to the end saves the way to the device's. */
   Outcome<uint32_t> DeviceState() { return StateOf(*device_); }
@@ -89,6 +90,7 @@ class DataFd final : public Handle {
   std::shared_ptr<Fd> fd_;
   /* Given back when this is closed: the device is closed after its sessions. */
   std::shared_ptr<const Fd> device_;
+  std::optional<KeepSpares> keep_spares_{std::in_place};
   std::mutex lease_mutex_;
   std::condition_variable lease_ended_;
   int leases_ = 0;
