@@ -26,9 +26,11 @@ constexpr int kZeroWrites = 3;
 // processors.
 constexpr size_t kTrial = 32;
 constexpr size_t kStay = 512;
-// What handing a buffer to another thread costs at the least. When two threads could save no more than that,
-// there is nothing to be found out.
+// What handing a buffer to another thread costs at the least, and what part of the time two threads must be
+// able to save: they take more of the processors', which the other end of a pipe may need. Where no more can
+// be had, there is nothing to be found out.
 constexpr uint64_t kHandOverNs = 10'000;
+constexpr uint64_t kLeastPart = 5;
 
 // Buffers between two threads. With two, one side's hiccup stops the other; and the writer would take each
 // buffer out of the cache of the reader's processor, which costs more than taking it out of the one they
@@ -158,8 +160,9 @@ class Transfer::Pump {
 
     // Either side may seal.
     [[nodiscard]] bool CanBeShared() const {
-      const uint64_t shared = std::min(std::max(read + seal, write), std::max(read, seal + write));
-      return read + seal + write - shared > kTrial * kHandOverNs;
+      const uint64_t one = read + seal + write;
+      const uint64_t two = std::min(std::max(read + seal, write), std::max(read, seal + write));
+      return one - two > std::max(kTrial * kHandOverNs, one / kLeastPart);
     }
   };
 

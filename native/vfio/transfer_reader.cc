@@ -11,15 +11,16 @@
 
 namespace vfm {
 
-void Buffer::Reserve(size_t bytes, size_t used) {
+void Buffer::Reserve(size_t prefix, size_t bytes, size_t used) {
   if (bytes <= capacity_) return;
   // In whole pages, as aligned_alloc wants it.
-  const size_t size = kHeadroom + (bytes + kHeadroom - 1) / kHeadroom * kHeadroom;
-  std::unique_ptr<uint8_t[], Free> grown(static_cast<uint8_t*>(aligned_alloc(kHeadroom, size)));
+  const size_t size = (prefix + bytes + kPage - 1) / kPage * kPage;
+  std::unique_ptr<uint8_t[], Free> grown(static_cast<uint8_t*>(aligned_alloc(kPage, size)));
   if (!grown) throw std::bad_alloc();
-  if (used != 0) memcpy(grown.get() + kHeadroom, payload(), used);
+  if (used != 0) memcpy(grown.get() + prefix, payload(), used);
   memory_ = std::move(grown);
-  capacity_ = size - kHeadroom;
+  prefix_ = prefix;
+  capacity_ = size - prefix;
 }
 
 TransferReader::TransferReader(const TransferSpec& spec, Port port) : spec_(spec), port_(std::move(port)) {
@@ -68,7 +69,7 @@ class ByteReader final : public TransferReader {
         left_(spec.limit.value_or(UINT64_MAX)) {}
 
   bool Fill(Interruptible& thread, Slot& slot) override {
-    slot.buffer.Reserve(unit_, 0);
+    slot.buffer.Reserve(framed_ ? kDataPrefixSize : 0, unit_, 0);
     const size_t room = std::min<uint64_t>(unit_, left_);
     while (!slot.last && slot.bytes < room) {
       const long got = Read(thread, slot.buffer.payload() + slot.bytes, room - slot.bytes);
@@ -173,7 +174,7 @@ class FrameReader final : public TransferReader {
     }
 
     const auto bytes = static_cast<size_t>(section.length - kFrameHeaderSize);
-    slot.buffer.Reserve(std::max(slot.bytes + bytes, kUnit), slot.bytes);
+    slot.buffer.Reserve(0, std::max(slot.bytes + bytes, kUnit), slot.bytes);
     uint8_t* payload = slot.buffer.payload() + slot.bytes;
     got = ReadFully(thread, payload, bytes);
     if (got != static_cast<long>(bytes)) return Truncated(got);

@@ -15,22 +15,26 @@
 
 namespace vfm {
 
-// Page-aligned memory for driver bytes, with room before them for the prefix of a DATA section.
+// Memory for driver bytes, with room before them for the prefix of a DATA section where there is to be one.
+// What is written in one go begins with a page: copies between pages that lie alike are faster, which counts
+// twice in a pipe, whose two ends cannot copy at the same time.
 class Buffer {
  public:
-  // Makes room for `bytes`, and keeps the first `used`. Throws std::bad_alloc.
-  void Reserve(size_t bytes, size_t used);
+  // Makes room for `bytes` behind a prefix, which is the same each time, and keeps the first `used`. Throws
+  // std::bad_alloc.
+  void Reserve(size_t prefix, size_t bytes, size_t used);
 
   // After Reserve() only.
-  [[nodiscard]] uint8_t* payload() const { return memory_.get() + kHeadroom; }
+  [[nodiscard]] uint8_t* payload() const { return memory_.get() + prefix_; }
   [[nodiscard]] size_t capacity() const { return capacity_; }
 
  private:
-  static constexpr size_t kHeadroom = 4096;
+  static constexpr size_t kPage = 4096;
   struct Free {
     void operator()(uint8_t* memory) const { free(memory); }
   };
   std::unique_ptr<uint8_t[], Free> memory_;
+  size_t prefix_ = 0;
   size_t capacity_ = 0;
 };
 
