@@ -290,7 +290,10 @@ export interface NativeDataFd {
    * returned 0; ENOMSG rejects with that code.
    */
   read(max: number): Promise<Uint8Array>;
-  /** One write(2) of at most 64 MiB, which are copied; gives the bytes the driver took, which may be fewer (pds). */
+  /**
+   * One write(2) of at most 64 MiB; gives the bytes the driver took, which may be fewer (pds). They are copied, but for
+   * what a `read` gave: that is written as it is, and must not be changed before this settles.
+   */
   write(data: Uint8Array): Promise<number>;
   /** VFIO_MIG_GET_PRECOPY_INFO with flags 0; `flags` is the kernel's echo or answer. */
   precopyInfo(): Promise<{
@@ -351,6 +354,8 @@ export interface TransferSpec {
   readonly crc: number;
   /** Payload bytes in one frame to write, 1 .. 16 MiB. Default 1 MiB. */
   readonly frameSize?: number;
+  /** Not more than `frameSize`: used instead while that proves to be faster, which is found out as the bytes move. */
+  readonly lesserFrameSize?: number;
   /** Writes to a data fd: at most this many bytes a call (tests). Default: at least 1 MiB or the whole, K-7 (c). */
   readonly segment?: number;
   /** Stop after so many payload bytes (raw and data-fd sources). */

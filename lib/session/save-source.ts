@@ -28,7 +28,8 @@ export interface FrameSink {
   readonly writer: StateFileWriter;
   /** Replaced when something else than frames was written. */
   frames: NativeFrameOutput;
-  readonly frameSize: number | undefined;
+  readonly frameSize: number;
+  readonly lesserFrameSize: number | undefined;
   /** Ends the transfers. */
   readonly signal: AbortSignal;
   /** Hears of progress: driver bytes that are not in the writer's counts yet. */
@@ -276,7 +277,7 @@ export class SaveSource {
   }
 
   #transfer(phase: KnownState, sink: FrameSink, { limit, leaveFor }: RoundEnd): Promise<TransferResult> {
-    const { output, writer, frames, frameSize, signal, onBytes } = sink;
+    const { output, writer, frames, frameSize, lesserFrameSize, signal, onBytes } = sink;
     const told = onBytes && ((bytes: bigint) => onBytes(this, phase, bytes));
     const move = async (hears: ((bytes: bigint) => void) | undefined) => {
       const transfer = loadBinding().startTransfer({
@@ -286,7 +287,8 @@ export class SaveSource {
         phase,
         offset: writer.streamOffset(this.stream),
         crc: 0,
-        ...(frameSize === undefined ? {} : { frameSize }),
+        frameSize,
+        ...(lesserFrameSize === undefined ? {} : { lesserFrameSize }),
         ...(limit === undefined ? {} : { limit }),
         ...(leaveFor === undefined ? {} : { leave: { from: phase, to: leaveFor } }),
       });

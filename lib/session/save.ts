@@ -32,8 +32,12 @@ import { type Aftermath, errnoInfo } from './transition.ts';
 export const SAVE_BUDGET = 64 << 20;
 const FRAMES = 4;
 const FRAME = 1 << 20;
-/** Half of what a pipe holds (transfers make it a mebibyte): one frame is read from it while the next is written. */
+/**
+ * Half of what a pipe holds (transfers make it a mebibyte): one frame is read from it while the next is written. That suits
+ * `load`, which reads whole frames; who reads in smaller pieces, as most do, is served better with frames like them.
+ */
 const PIPE_FRAME = 512 << 10;
+const LESSER_PIPE_FRAME = 128 << 10;
 const LEAST_FRAME = 64 << 10;
 
 /**
@@ -262,18 +266,17 @@ class Save {
   }
 
   #sink(): FrameSink {
-    const { frameSize, onProgress } = this.#options;
+    const { onProgress } = this.#options;
     const moving = new Map<SaveSource, bigint>();
     const expected = this.#sources.reduce<bigint | null>(
       (sum, source) => (sum === null || source.expected === null ? null : sum + source.expected),
       0n,
     );
-    const share = Math.floor(SAVE_BUDGET / FRAMES / this.#sources.length / 4096) * 4096;
     return {
       output: this.#output,
       writer: this.#writer,
       frames: loadBinding().createFrameOutput(this.#writer.crc),
-      frameSize: frameSize ?? Math.max(LEAST_FRAME, Math.min(this.#output.pipe ? PIPE_FRAME : FRAME, share)),
+      ...this.#frameSizes(),
       signal: this.#group.signal,
       onBytes:
         onProgress &&
@@ -283,6 +286,15 @@ class Save {
           onProgress({ bytes: sum, expected, phase: stateName(phase) });
         }),
     };
+  }
+
+  #frameSizes(): Pick<FrameSink, 'frameSize' | 'lesserFrameSize'> {
+    const { frameSize } = this.#options;
+    if (frameSize !== undefined) return { frameSize, lesserFrameSize: undefined };
+    const share = Math.floor(SAVE_BUDGET / FRAMES / this.#sources.length / 4096) * 4096;
+    const { pipe } = this.#output;
+    const most = Math.max(LEAST_FRAME, Math.min(pipe ? PIPE_FRAME : FRAME, share));
+    return { frameSize: most, lesserFrameSize: pipe ? Math.min(LESSER_PIPE_FRAME, most) : undefined };
   }
 
   /** What can be read while the devices run, each at its own speed. */

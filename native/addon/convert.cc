@@ -195,7 +195,8 @@ Napi::Value ToJs(Napi::Env env, Block& value) {
   }
   const size_t size = value.size;
   const auto loan = std::make_shared<const Loan>(std::move(value));
-  return Napi::Buffer<uint8_t>::NewOrCopy(env, loan->block().data.get(), size, [loan](Napi::Env, uint8_t*) {});
+  return Napi::Buffer<uint8_t>::NewOrCopy(env, loan->block().data.get(), size,
+                                          [loan](Napi::Env, uint8_t*) {});
 }
 
 Napi::Value ToJs(Napi::Env env, vfm_stat& value) {

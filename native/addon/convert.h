@@ -35,8 +35,9 @@ struct BytesView {
 };
 /* The same without a copy; valid until JavaScript runs again. */
 BytesView BytesViewArg(Napi::Value value, const char* name, size_t max);
-/* The same for a thread: copied like Bytes, but for memory that ToJs(Block) gave away. That is held until this
- * is gone, also when the script's buffer is transferred or freed; only its bytes can change meanwhile. */
+/* The same for a thread: copied like Bytes, but for memory that ToJs(Block) gave away. That is held until
+ * this is gone, also when the script's buffer is transferred or freed; only its bytes can change meanwhile.
+ */
 struct HeldBytes {
   std::shared_ptr<const Block> block;
   const uint8_t* data;

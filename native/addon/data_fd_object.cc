@@ -36,7 +36,8 @@ Napi::Value DataFdObject::Read(const Napi::CallbackInfo& info) {
 Napi::Value DataFdObject::Write(const Napi::CallbackInfo& info) {
   HeldBytes data = HeldBytesArg(info[0], "data", kMaxWrite);
   RefuseInTransfer(info.Env(), *native(), "write");
-  return Ask(info, *native(), [f = native(), data = std::move(data)] { return f->Write(data.data, data.size); });
+  return Ask(info, *native(),
+             [f = native(), data = std::move(data)] { return f->Write(data.data, data.size); });
 }
 
 Napi::Value DataFdObject::PrecopyInfo(const Napi::CallbackInfo& info) {

@@ -113,8 +113,7 @@ Outcome<uint32_t> DataFd::Write(const uint8_t* data, size_t size) {
   const KernelRef& kernel = fd_->kernel();
   /* Not repeated after an EINTR: a driver that had taken some of the bytes would get them twice (spec K-7 b).
    */
-  const long put =
-      Call([&] { return kernel->write(kernel->ctx, fd_->get(), data, size); }, false);
+  const long put = Call([&] { return kernel->write(kernel->ctx, fd_->get(), data, size); }, false);
   if (put < 0) return CallFailed(put, "write");
   return static_cast<uint32_t>(put);
 }

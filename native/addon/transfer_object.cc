@@ -111,6 +111,9 @@ Ends ReadSpec(Napi::Object object) {
   spec.frame_size = OptionalMember(object, "frameSize", spec.frame_size, [](Napi::Value value) {
     return static_cast<uint32_t>(IntegerArg(value, "frameSize", 1, kMaxFrameBytes));
   });
+  spec.lesser_frame_size = OptionalMember(object, "lesserFrameSize", 0u, [](Napi::Value value) {
+    return static_cast<uint32_t>(IntegerArg(value, "lesserFrameSize", 1, kMaxFrameBytes));
+  });
   spec.segment = OptionalMember(object, "segment", spec.segment, [](Napi::Value value) {
     return static_cast<uint32_t>(IntegerArg(value, "segment", 1, std::numeric_limits<uint32_t>::max()));
   });

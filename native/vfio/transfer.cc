@@ -141,16 +141,20 @@ class Transfer::Pump {
   }
 
   // In the way that proves to be the faster one: how much two threads give depends on what both sides wait
-  // for, and on what else the machine does.
+  // for, and on what else the machine does; which frames are the better ones for a pipe, on how its other end
+  // reads.
   void MoveAll() {
     const int processors = spec_.sink.kind == SinkKind::kNone ? 1 : Processors();
     for (;;) {
-      const Trial one = Try([this] { return RunOneThread(kTrial); });
+      const Trial one = TryFrames();
       if (!one.more) return;
-      if (running.load(std::memory_order_relaxed) >= processors || !times_.CanBeShared()) continue;
-      const Trial two = Try([this] { return RunTwoThreads(kTrial); });
-      if (!two.more) return;
-      if (!(two.ns_per_byte < one.ns_per_byte ? RunTwoThreads(kStay) : RunOneThread(kStay))) return;
+      bool share = running.load(std::memory_order_relaxed) < processors && one.times.CanBeShared();
+      if (share) {
+        const Trial two = Try([this] { return RunTwoThreads(Buffers(kTrial)); });
+        if (!two.more) return;
+        share = two.ns_per_byte < one.ns_per_byte;
+      }
+      if (!(share ? RunTwoThreads(Buffers(kStay)) : RunOneThread(Buffers(kStay)))) return;
     }
   }
 
@@ -169,13 +173,38 @@ class Transfer::Pump {
   struct Trial {
     bool more;
     double ns_per_byte;
+    Times times;  // of one thread
   };
   template <class Way>
   Trial Try(Way way) {
     const bool more = way();
-    return {more, static_cast<double>(MonotonicNs() - warm_ns_) /
-                      static_cast<double>(std::max<uint64_t>(progress() - warm_bytes_, 1))};
+    return {more,
+            static_cast<double>(MonotonicNs() - warm_ns_) /
+                static_cast<double>(std::max<uint64_t>(progress() - warm_bytes_, 1)),
+            times_};
   }
+
+  // With one thread; stays with the frames that were faster.
+  Trial TryFrames() {
+    const auto with = [this](uint32_t bytes) {
+      UseFrames(bytes);
+      return Try([this] { return RunOneThread(Buffers(kTrial)); });
+    };
+    const Trial great = with(spec_.frame_size);
+    if (!great.more || spec_.lesser_frame_size == 0) return great;
+    const Trial lesser = with(spec_.lesser_frame_size);
+    if (!lesser.more || lesser.ns_per_byte < great.ns_per_byte) return lesser;
+    UseFrames(spec_.frame_size);
+    return great;
+  }
+
+  void UseFrames(uint32_t bytes) {
+    frame_size_ = bytes;
+    reader_->SetFrameSize(bytes);
+  }
+
+  // So many of the greatest, in what is used.
+  [[nodiscard]] size_t Buffers(size_t count) const { return count * (spec_.frame_size / frame_size_); }
 
   // A way has moved a quarter of its buffers: its threads run, and the caches have what they will have.
   void Warm() {
@@ -349,6 +378,7 @@ class Transfer::Pump {
   // With two threads slot i belongs to the writer while `full`, else to the reader.
   Slot slots_[kSlots];
   size_t slots_used_ = kSlots;
+  uint32_t frame_size_ = 1;
   Interruptible reading_, writing_;
   Times times_;
   uint64_t warm_ns_ = 0, warm_bytes_ = 0;
@@ -380,6 +410,7 @@ std::string Transfer::Check(const TransferSpec& spec) {
       {from_frames && to_frames, "frames to frames: copy the file instead"},
       {to_frames && !spec.phase, "phase is needed to write frames"},
       {spec.frame_size < 1 || spec.frame_size > kMaxFrameBytes, "frameSize must be 1 .. 16777216"},
+      {spec.lesser_frame_size > spec.frame_size, "lesserFrameSize is greater than frameSize"},
       {spec.source.hop && !from_frames, "hop is for frames"},
       {spec.sink.output && !to_frames, "output is for frames"},
       {from_frames && spec.limit, "limit is for raw and data-fd sources"},

@@ -69,7 +69,7 @@ class ByteReader final : public TransferReader {
         left_(spec.limit.value_or(UINT64_MAX)) {}
 
   bool Fill(Interruptible& thread, Slot& slot) override {
-    slot.buffer.Reserve(framed_ ? kDataPrefixSize : 0, unit_, 0);
+    slot.buffer.Reserve(framed_ ? kDataPrefixSize : 0, framed_ ? spec_.frame_size : kUnit, 0);
     const size_t room = std::min<uint64_t>(unit_, left_);
     while (!slot.last && slot.bytes < room) {
       const long got = Read(thread, slot.buffer.payload() + slot.bytes, room - slot.bytes);
@@ -88,6 +88,10 @@ class ByteReader final : public TransferReader {
     slot.offset = result_.offset;
     result_.offset += slot.bytes;
     return true;
+  }
+
+  void SetFrameSize(uint32_t bytes) override {
+    if (framed_) unit_ = bytes;
   }
 
   // Makes a frame of the bytes, and hashes each once: the section's CRC and the file's are both put together
@@ -117,7 +121,7 @@ class ByteReader final : public TransferReader {
   }
 
   const bool framed_;
-  const size_t unit_;
+  size_t unit_;
   uint64_t left_;
 };
 

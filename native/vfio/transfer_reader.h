@@ -63,6 +63,8 @@ class TransferReader {
   // how, or `interrupted` is set) and true otherwise. Afterwards result() is complete but for `bytes` and the
   // times of the run.
   virtual bool Fill(Interruptible& thread, Slot& slot) = 0;
+  // From the next slot on; for sinks of frames.
+  virtual void SetFrameSize(uint32_t /*bytes*/) {}
   // Between Fill() and the write of a slot: what needs no more than its bytes. Any thread, also while another
   // slot is filled.
   virtual void Seal(Slot& /*slot*/) const {}
