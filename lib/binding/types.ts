@@ -354,7 +354,10 @@ export interface TransferSpec {
   readonly crc: number;
   /** Payload bytes in one frame to write, 1 .. 16 MiB. Default 1 MiB. */
   readonly frameSize?: number;
-  /** Not more than `frameSize`: used instead while that proves to be faster, which is found out as the bytes move. */
+  /**
+   * Not more than `frameSize`: used instead into a pipe while that proves to be faster, which is found out as the bytes
+   * move, and while as many transfers run in the process as there are processors.
+   */
   readonly lesserFrameSize?: number;
   /** Writes to a data fd: at most this many bytes a call (tests). Default: at least 1 MiB or the whole, K-7 (c). */
   readonly segment?: number;

@@ -31,13 +31,13 @@ import { type Aftermath, errnoInfo } from './transition.ts';
  */
 export const SAVE_BUDGET = 64 << 20;
 const FRAMES = 4;
-const FRAME = 1 << 20;
+/** The lesser one stays in a cache that many share. */
+const FILE_FRAMES = { frameSize: 1 << 20, lesserFrameSize: 256 << 10 };
 /**
  * Half of what a pipe holds (transfers make it a mebibyte): one frame is read from it while the next is written. That suits
  * `load`, which reads whole frames; who reads in smaller pieces, as most do, is served better with frames like them.
  */
-const PIPE_FRAME = 512 << 10;
-const LESSER_PIPE_FRAME = 128 << 10;
+const PIPE_FRAMES = { frameSize: 512 << 10, lesserFrameSize: 128 << 10 };
 const LEAST_FRAME = 64 << 10;
 
 /**
@@ -292,9 +292,9 @@ class Save {
     const { frameSize } = this.#options;
     if (frameSize !== undefined) return { frameSize, lesserFrameSize: undefined };
     const share = Math.floor(SAVE_BUDGET / FRAMES / this.#sources.length / 4096) * 4096;
-    const { pipe } = this.#output;
-    const most = Math.max(LEAST_FRAME, Math.min(pipe ? PIPE_FRAME : FRAME, share));
-    return { frameSize: most, lesserFrameSize: pipe ? Math.min(LESSER_PIPE_FRAME, most) : undefined };
+    const most = Math.max(LEAST_FRAME, share);
+    const { frameSize: great, lesserFrameSize: lesser } = this.#output.pipe ? PIPE_FRAMES : FILE_FRAMES;
+    return { frameSize: Math.min(great, most), lesserFrameSize: Math.min(lesser, most) };
   }
 
   /** What can be read while the devices run, each at its own speed. */

@@ -30,11 +30,14 @@ Port::~Port() {
 }
 
 Port::Port(Port&& other) noexcept
-    : kernel_(std::exchange(other.kernel_, nullptr)), fd_(std::exchange(other.fd_, -1)) {}
+    : kernel_(std::exchange(other.kernel_, nullptr)),
+      fd_(std::exchange(other.fd_, -1)),
+      is_pipe_(other.is_pipe_) {}
 
 Port& Port::operator=(Port&& other) noexcept {
   std::swap(kernel_, other.kernel_);
   std::swap(fd_, other.fd_);
+  std::swap(is_pipe_, other.is_pipe_);
   return *this;
 }
 
@@ -43,7 +46,8 @@ int Port::OpenDuplicate(int fd) {
   if (copy < 0) return -errno;
   *this = Port(nullptr, copy);
   struct stat status;
-  if (fstat(copy, &status) == 0 && S_ISFIFO(status.st_mode) && fcntl(copy, F_GETPIPE_SZ) < kPipeBytes) {
+  is_pipe_ = fstat(copy, &status) == 0 && S_ISFIFO(status.st_mode);
+  if (is_pipe_ && fcntl(copy, F_GETPIPE_SZ) < kPipeBytes) {
     fcntl(copy, F_SETPIPE_SZ, kPipeBytes);  // refused beyond the user's limit: then it stays as it is
   }
   return 0;

@@ -33,6 +33,7 @@ class Port {
   [[nodiscard]] long Skip(uint64_t length) const;
 
   [[nodiscard]] bool is_data_fd() const { return kernel_ != nullptr; }
+  [[nodiscard]] bool is_pipe() const { return is_pipe_; }
 
  private:
   // `call` again and again while it gives EAGAIN, with a poll for `events` between.
@@ -41,6 +42,7 @@ class Port {
 
   const vfm_kernel* kernel_ = nullptr;
   int fd_ = -1;
+  bool is_pipe_ = false;
 };
 
 }  // namespace vfm

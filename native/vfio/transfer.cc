@@ -146,9 +146,10 @@ class Transfer::Pump {
   void MoveAll() {
     const int processors = spec_.sink.kind == SinkKind::kNone ? 1 : Processors();
     for (;;) {
-      const Trial one = TryFrames();
+      const bool crowded = running.load(std::memory_order_relaxed) >= processors;
+      const Trial one = TryFrames(crowded);
       if (!one.more) return;
-      bool share = running.load(std::memory_order_relaxed) < processors && one.times.CanBeShared();
+      bool share = !crowded && one.times.CanBeShared();
       if (share) {
         const Trial two = Try([this] { return RunTwoThreads(Buffers(kTrial)); });
         if (!two.more) return;
@@ -185,13 +186,14 @@ class Transfer::Pump {
   }
 
   // With one thread; stays with the frames that were faster.
-  Trial TryFrames() {
+  Trial TryFrames(bool crowded) {
     const auto with = [this](uint32_t bytes) {
       UseFrames(bytes);
       return Try([this] { return RunOneThread(Buffers(kTrial)); });
     };
+    if (crowded && spec_.lesser_frame_size != 0) return with(spec_.lesser_frame_size);
     const Trial great = with(spec_.frame_size);
-    if (!great.more || spec_.lesser_frame_size == 0) return great;
+    if (!great.more || spec_.lesser_frame_size == 0 || !sink_.is_pipe()) return great;
     const Trial lesser = with(spec_.lesser_frame_size);
     if (!lesser.more || lesser.ns_per_byte < great.ns_per_byte) return lesser;
     UseFrames(spec_.frame_size);

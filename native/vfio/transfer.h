@@ -55,7 +55,9 @@ struct TransferSpec {
   uint64_t offset = 0;
   uint32_t crc = 0;                          // of everything before in the file, without `source.header`
   uint32_t frame_size = kDefaultFrameBytes;  // 1 .. kMaxFrameBytes
-  uint32_t lesser_frame_size = 0;            // 0, or 1 .. frame_size: used where it proves to be faster
+  // 0, or 1 .. frame_size: used into a pipe where it proves to be faster, and while as many transfers run as
+  // there are processors, whose caches they share.
+  uint32_t lesser_frame_size = 0;
   uint32_t segment = 0;                      // data-fd sinks: most bytes of one write; 0 for no limit
   std::optional<uint64_t> limit;             // payload bytes; raw and data-fd sources
 };
