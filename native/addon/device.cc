@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include <algorithm>
 #include <cerrno>
 
 namespace vfm {
@@ -42,6 +43,12 @@ std::string FeatureName(uint32_t index, uint32_t ops, bool probe) {
 
 uint32_t FeatureFlags(uint32_t index, uint32_t ops) {
   return index | (ops & kOpGet ? uapi::kFeatureGet : 0) | (ops & kOpSet ? uapi::kFeatureSet : 0);
+}
+
+/* Where a data fd may come with the answer to SET (spec K-3). */
+bool MayStartSession(uint32_t state) {
+  return state == uapi::kStateStopCopy || state == uapi::kStateResuming || state == uapi::kStatePreCopy ||
+         state == uapi::kStatePreCopyP2p;
 }
 
 Outcome<Block> Memory(size_t capacity) {
@@ -140,8 +147,15 @@ DataFd::Lease::~Lease() {
   owner_->lease_ended_.notify_all();
 }
 
+void DataFd::Adopt(Fd fd) {
+  const std::lock_guard lock(lease_mutex_);
+  /* The environment may have ended meanwhile, and the thread with it: then this closes. */
+  if (!closed_) *fd_ = std::move(fd);
+}
+
 void DataFd::OnClose() {
   std::unique_lock lock(lease_mutex_);
+  closed_ = true;
   while (leases_ > 0 && !abandoned()) lease_ended_.wait_for(lock, std::chrono::milliseconds(10));
   /* With a lease left the environment is gone, and the transfer's thread closes. */
   if (leases_ > 0) return;
@@ -253,12 +267,27 @@ Outcome<uint64_t> Device::MigrationFlags() {
   return answer.value().flags;
 }
 
+/* The thread of a session is there before the session is: its start would pass while the device stands. */
 Outcome<std::shared_ptr<DataFd>> Device::SetState(uint32_t state) {
-  Outcome<Fd> answer = ChangeState(device_, state);
-  if (!answer.ok()) return answer.failure();
-  if (!answer.value().valid()) return std::shared_ptr<DataFd>();
-  auto session = Worker::Make<DataFd>(delivery(), std::move(answer.value()), shared_device_);
   std::erase_if(sessions_, [](const std::weak_ptr<DataFd>& old) { return old.expired(); });
+  const bool in_session = std::any_of(sessions_.begin(), sessions_.end(), [](const auto& old) {
+    const std::shared_ptr<DataFd> session = old.lock();
+    return session && !session->closing();
+  });
+  std::shared_ptr<DataFd> session;
+  const auto prepare = [&] { session = Worker::Make<DataFd>(delivery(), shared_device_); };
+  if (!in_session && MayStartSession(state)) {
+    prepare();
+    session->Start();
+  }
+  Outcome<Fd> answer = ChangeState(device_, state);
+  if (!answer.ok() || !answer.value().valid()) {
+    if (session) session->Close(nullptr);
+    if (!answer.ok()) return answer.failure();
+    return std::shared_ptr<DataFd>();
+  }
+  if (!session) prepare();
+  session->Adopt(std::move(answer.value()));
   sessions_.push_back(session);
   return session;
 }

@@ -52,8 +52,11 @@ class Handle : public Worker {
 /* A migration data fd: one save or load session (uAPI §2.3, §2.4). */
 class DataFd final : public Handle {
  public:
-  DataFd(std::shared_ptr<Delivery> delivery, Fd fd, std::shared_ptr<const Fd> device)
-      : Handle(std::move(delivery)), fd_(std::make_shared<Fd>(std::move(fd))), device_(std::move(device)) {}
+  DataFd(std::shared_ptr<Delivery> delivery, std::shared_ptr<const Fd> device)
+      : Handle(std::move(delivery)), device_(std::move(device)) {}
+
+  /* Its descriptor. Once, before anybody is given this; any thread. */
+  void Adopt(Fd fd);
 
   Outcome<Block> Read(size_t max);
   Outcome<uint32_t> Write(const uint8_t* data, size_t size);
@@ -87,13 +90,14 @@ class DataFd final : public Handle {
   void OnClose() override;
   bool HasDescriptors() const override { return true; }
 
-  std::shared_ptr<Fd> fd_;
+  const std::shared_ptr<Fd> fd_ = std::make_shared<Fd>();
   /* Given back when this is closed: the device is closed after its sessions. */
   std::shared_ptr<const Fd> device_;
   std::optional<KeepSpares> keep_spares_{std::in_place};
   std::mutex lease_mutex_;
   std::condition_variable lease_ended_;
   int leases_ = 0;
+  bool closed_ = false;
 };
 
 /* What VFIO_DEVICE_FEATURE is asked to do, as uAPI §1.2 counts the bits. */

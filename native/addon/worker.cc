@@ -23,6 +23,11 @@ Failure Worker::CallFailed(long result, std::string syscall, std::string path) {
   return Failure::Errno(static_cast<int>(-result), std::move(syscall), std::move(path));
 }
 
+void Worker::Start() {
+  const std::lock_guard lock(mutex_);
+  if (!closing_) (void)StartLocked();
+}
+
 void Worker::Post(std::unique_ptr<Request> request) {
   Failure why;
   {

@@ -68,6 +68,9 @@ class Worker : public std::enable_shared_from_this<Worker> {
 
   /* Any thread, all of these. */
 
+  /* Starts the thread before there is anything for it to do, which saves its start where that would matter.
+   * The first request tries again where it fails. */
+  void Start();
   /* Queues a request. It is always delivered, with ERR_CLOSED after Close(). */
   void Post(std::unique_ptr<Request> request);
   /* Ends after what is queued. `waiter` (may be null) is run and delivered when that is done, also when it
