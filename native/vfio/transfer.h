@@ -58,8 +58,8 @@ struct TransferSpec {
   // 0, or 1 .. frame_size: used into a pipe where it proves to be faster, and while as many transfers run as
   // there are processors, whose caches they share.
   uint32_t lesser_frame_size = 0;
-  uint32_t segment = 0;                      // data-fd sinks: most bytes of one write; 0 for no limit
-  std::optional<uint64_t> limit;             // payload bytes; raw and data-fd sources
+  uint32_t segment = 0;           // data-fd sinks: most bytes of one write; 0 for no limit
+  std::optional<uint64_t> limit;  // payload bytes; raw and data-fd sources
 };
 
 enum class TransferEnd : uint8_t { kZero, kEnomsg, kHeader, kLimit };
