@@ -50,7 +50,7 @@ export const MEASUREMENTS = [
         ratio: value,
         peakMiB,
         ...details
-      } = await compare('many', { bytes: 2 * bytes, runs, devices: DEVICES });
+      } = await compare('many', { bytes: 8 * bytes, runs, devices: DEVICES });
       return { many: { ...value, details }, 'many-peak': { value: peakMiB } };
     },
   },

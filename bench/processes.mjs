@@ -1,6 +1,6 @@
 // Measured programs run in processes of their own, so that no heap, cache or thread of one is in the other's figures.
 import { spawn } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 export const MIB = 1 << 20;
 export const GIB = 1 << 30;
+const MAX_PAGE_ORDER = 10;
 
 /** The first device of the scenarios that are made here; the others follow it. */
 export const DEVICE = '0000:65:00.2';
@@ -35,7 +36,15 @@ export function machine() {
     memoryGiB: Math.round(totalmem() / GIB),
     kernel: release(),
     node: process.version,
+    reportsFreePages: reportsFreePages(),
   };
+}
+
+/** Whether this virtual machine gives free memory back to its host (virtio-balloon): the order of pages from which on it does. */
+function reportsFreePages() {
+  const parameter = '/sys/module/page_reporting/parameters/page_reporting_order';
+  const order = existsSync(parameter) ? Number(readFileSync(parameter, 'utf8')) : -1;
+  return order >= 0 && order <= MAX_PAGE_ORDER;
 }
 
 /** `[group, address]` of the device with this number. */

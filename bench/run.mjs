@@ -64,6 +64,10 @@ const results = { machine: machine(), sizeMiB: bytes / MIB, runs, figures: {} };
 console.log(
   `${results.machine.cpu}, ${results.machine.processors} processors, Linux ${results.machine.kernel}, Node ${results.machine.node}`,
 );
+if (results.machine.reportsFreePages)
+  console.log(
+    'free pages go back to the host, and return slowly: figures of files scatter (docs/performance.md)',
+  );
 console.log(`state of ${bytes / MIB} MiB, ${runs} turns, medians (least .. most)\n`);
 for (const { figures, measure } of wanted) {
   const values = await measure({ bytes, runs });
