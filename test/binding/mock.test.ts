@@ -1,4 +1,5 @@
 /** The addon on the mock kernel: sessions, ownership of descriptors, order of requests, ends in the middle of calls. */
+import { readdirSync } from 'node:fs';
 import { afterEach, expect, test } from 'vitest';
 import {
   addonPath,
@@ -254,6 +255,72 @@ test('a cancel on the sink stops a transfer that runs on the source', async () =
   load.cancel();
   await expect(transfer.result).rejects.toMatchObject({ code: 'ERR_CANCELED' });
   await Promise.all([source.close(), target.close()]);
+});
+
+test('what one device gave goes to another without a copy, and stays until it is written', async () => {
+  const size = 3 << 20;
+  const ended = await runProgram(
+    `const kernel = binding.mockKernel(args.path, JSON.stringify(args.scenario), null);
+     const open = async (group, name) => {
+       const device = kernel.createDevice();
+       await device.openContainer('/dev/vfio/vfio');
+       await device.openGroup('/dev/vfio/' + group);
+       await device.groupSetContainer();
+       await device.containerSetIommu(3);
+       await device.groupGetDeviceFd(name);
+       return device;
+     };
+     const [a, b] = [await open(1, args.a), await open(2, args.b)];
+     const save = (await a.setState(3)).dataFd;
+     const load = (await b.setState(4)).dataFd;
+     let written = 0;
+     for (let more = true; more; ) {
+       let chunk = await save.read(1 << 20);
+       more = chunk.length > 0;
+       // Two writes at parts of it, of which nothing is left here when they are made; other reads want memory meanwhile.
+       const writes = [chunk.subarray(0, 1000), chunk.subarray(1000)].map((part) => load.write(part));
+       chunk = null;
+       for (let i = 0; i < 20; i++) { gc(); await new Promise((next) => setImmediate(next)); }
+       for (const count of await Promise.all(writes)) written += count;
+     }
+     await b.setState(1);
+     const again = (await b.setState(3)).dataFd;
+     const [first, second] = [await again.read(1 << 20), await again.read(1 << 20)];
+     go();
+     console.log(JSON.stringify({ written, differ: Buffer.compare(first, second) !== 0 }));`,
+    {
+      path: mockLibraryPath(),
+      a: A,
+      b: B,
+      scenario: scenario({ size, initial_bytes: 0, write_delay_ms: 20 }),
+    },
+    ['--expose-gc'],
+  );
+  expect(ended).toMatchObject({ code: 0, err: '' });
+  const { written, differ } = JSON.parse(ended.out.split('\n')[1] ?? '');
+  expect(written).toBeGreaterThanOrEqual(size);
+  expect(differ).toBe(true);
+});
+
+test('a session that does not begin leaves no thread', async () => {
+  const host = makeHost();
+  const device = await open(host, A, 1);
+  const threads = () => readdirSync('/proc/self/task').length;
+  const before = threads();
+  host.setFaults([
+    { call: 'ioctl', request: 'VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE SET', times: 20, errno: 'EIO' },
+  ]);
+  for (let i = 0; i < 20; i++) {
+    await expect(device.setState(State.STOP_COPY)).rejects.toMatchObject({ code: 'EIO' });
+  }
+  await expect.poll(threads).toBeLessThanOrEqual(before);
+  const save = await openSession(device, State.PRE_COPY);
+  const during = threads();
+  // It is in a session already.
+  expect((await device.setState(State.STOP_COPY)).dataFd).toBeNull();
+  expect(threads()).toBe(during);
+  await save.close();
+  await device.close();
 });
 
 test('a write that a signal interrupts is not repeated (K-7 b)', async () => {
