@@ -231,6 +231,8 @@ class Save {
       await this.#quiet();
       await group.together(sources, async (source) => {
         if (source !== this.#alone) await source.enter(State.STOP_COPY);
+        // What came while it was stopped: a short state could be read, and the device let go, before that is looked at.
+        group.throwIfEnded();
         // Alone it waits for nobody: it is let go where its last byte is read.
         const goesOn = sources.length === 1 && peer === undefined;
         await source.read(State.STOP_COPY, sink, goesOn ? source.home : undefined);

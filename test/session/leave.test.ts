@@ -2,7 +2,7 @@
 import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
 import { loadBinding } from '../../lib/binding/index.ts';
 import type { TransferSpec } from '../../lib/binding/types.ts';
 import { type OpenDevice, openDevice, parseAddress } from '../../lib/device/index.ts';
@@ -125,6 +125,26 @@ describe('a save', () => {
     expect(slow[0]).toMatchObject({ device: `pci:${ADDRESS}`, from: 'STOP_COPY', to: 'RUNNING' });
     expect(slow[0]!.elapsedMs).toBeGreaterThan(4000);
     expect(report.arcs[1]!.ns).toBeGreaterThan(10_000_000_000n);
+  });
+
+  test('is taken back before its first byte when it was told to end while the device was stopped', async () => {
+    const host = made();
+    const abort = new AbortController();
+    await on(host, async (device) => {
+      const setState = device.setState.bind(device);
+      device.setState = async (to) => {
+        await setState(to);
+        if (to === State.STOP_COPY) abort.abort('SIGINT');
+      };
+      const transferring = vi.spyOn(device, 'transferring');
+      const output = await openOutput(join(directory, 'state'), { force: true });
+      await expect(save(device, output, { signal: abort.signal })).rejects.toMatchObject({
+        code: 'interrupted',
+        facts: { signal: 'SIGINT', stateAfter: 'RUNNING' },
+      });
+      // A transfer that is cancelled at its beginning may have made the request by then.
+      expect(transferring).not.toHaveBeenCalled();
+    });
   });
 });
 
