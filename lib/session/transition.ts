@@ -53,6 +53,9 @@ export type Verdict = (
 /** After how many milliseconds an arc is reported as slow, and how often again. */
 export const SLOW_ARC_MS = 5000;
 
+/** How often that is looked at: when a transfer makes its request is not known before. */
+const LOOK_MS = 100;
+
 /** Where to go when a request fails: a state, a reset, or nowhere. */
 export type Recovery = number | 'reset' | 'none';
 
@@ -125,13 +128,14 @@ export function watchArc(
   since: () => bigint,
   { onSlowArc }: Trail,
 ): () => void {
+  let due = SLOW_ARC_MS;
   const timer = setInterval(() => {
     const started = since();
     const elapsedMs = Number((process.hrtime.bigint() - started) / 1_000_000n);
-    // A timer can be early by a little.
-    if (started === 0n || elapsedMs < 0.9 * SLOW_ARC_MS) return;
+    if (started === 0n || elapsedMs < due) return;
+    due = elapsedMs + SLOW_ARC_MS;
     onSlowArc?.({ device: device.facts.address, from: stateName(from), to: stateName(to), elapsedMs });
-  }, SLOW_ARC_MS);
+  }, LOOK_MS);
   return () => clearInterval(timer);
 }
 

@@ -115,16 +115,19 @@ describe('a save', () => {
     expect(timeline.document().devices[0]!.stalls).toEqual([]);
   });
 
-  test('tells of a request that takes long', async () => {
+  test('tells of a request that takes long, whenever its bytes came to their end', async () => {
     const host = made({
-      devices: { '*': { migration: { arc_delay_ms: { 'STOP_COPY>STOP': 10_500 } } } },
+      devices: {
+        '*': {
+          migration: { size: 4096, read_delay_ms: 400, arc_delay_ms: { 'STOP_COPY>STOP': 5800 } },
+        },
+      },
     });
     const slow: SlowArc[] = [];
     const report = await on(host, (device) => saved(device, (arc) => slow.push(arc)));
-    expect(slow.length).toBeGreaterThan(0);
-    expect(slow[0]).toMatchObject({ device: `pci:${ADDRESS}`, from: 'STOP_COPY', to: 'RUNNING' });
-    expect(slow[0]!.elapsedMs).toBeGreaterThan(4000);
-    expect(report.arcs[1]!.ns).toBeGreaterThan(10_000_000_000n);
+    expect(slow).toMatchObject([{ device: `pci:${ADDRESS}`, from: 'STOP_COPY', to: 'RUNNING' }]);
+    expect(slow[0]!.elapsedMs).toBeGreaterThanOrEqual(5000);
+    expect(report.arcs[1]!.ns).toBeGreaterThan(5_000_000_000n);
   });
 
   test('is taken back before its first byte when it was told to end while the device was stopped', async () => {
