@@ -13,7 +13,12 @@ class TransferRequest final : public Promised<TransferReport> {
  public:
   TransferRequest(Napi::Env env, Napi::Object owner, std::shared_ptr<TransferJob> job,
                   const std::shared_ptr<DataFd>& source, std::vector<std::shared_ptr<DataFd>> users);
-  void Interrupt() noexcept override { job_->Cancel(); }
+  /* The request that follows the last byte is a change of state: only the end of the environment cuts it
+   * short. */
+  bool Interrupt() noexcept override {
+    job_->Cancel();
+    return false;
+  }
 
  private:
   void BeforeSettle() override {

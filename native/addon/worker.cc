@@ -67,10 +67,7 @@ void Worker::Cancel() {
   {
     const std::lock_guard lock(mutex_);
     queued.swap(queue_);
-    if (running_) {
-      running_->Interrupt();
-      interruptible_.Interrupt();
-    }
+    if (running_ && running_->Interrupt()) interruptible_.Interrupt();
   }
   for (auto& request : queued) {
     request->Refuse(Failure::Code("ERR_CANCELED"));

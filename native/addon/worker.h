@@ -35,8 +35,9 @@ class Request {
   virtual void Run() noexcept = 0;
   /* Instead of Run(), any thread: it was never begun. */
   virtual void Refuse(Failure why) noexcept = 0;
-  /* Any thread, while Run() runs: ends what Worker::Call() does not. */
-  virtual void Interrupt() noexcept {}
+  /* Any thread, while Run() runs: ends what Worker::Call() does not. False: that may not be cancelled
+   * meanwhile. */
+  virtual bool Interrupt() noexcept { return true; }
   /* JavaScript's thread, after Run() or Refuse(). A request may be destroyed without it, on any thread. */
   virtual void Settle(napi_env__* env) noexcept = 0;
   /* Does a promise hang on it? */

@@ -2,6 +2,7 @@
 import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
 import { loadBinding } from '../../lib/binding/index.ts';
 import type { TransferSpec } from '../../lib/binding/types.ts';
@@ -148,6 +149,25 @@ describe('a save', () => {
       // A transfer that is cancelled at its beginning may have made the request by then.
       expect(transferring).not.toHaveBeenCalled();
     });
+  });
+
+  test('whose device is closed meanwhile has its request answered first', async () => {
+    const host = made({
+      devices: {
+        '*': { migration: { delay_interruptible: true, arc_delay_ms: { 'STOP_COPY>STOP': 1500 } } },
+      },
+    });
+    const requests = () =>
+      host.log().calls.filter(({ request }) => request?.endsWith('MIG_DEVICE_STATE SET'));
+    await on(host, async (device) => {
+      const session = saved(device).catch((error: unknown) => error);
+      // A request is logged when it is answered: the second one runs.
+      while (requests().length < 1) await sleep(20);
+      await sleep(500);
+      await device.close();
+      expect(await session).toMatchObject({ code: 'state-not-restored' });
+    });
+    expect(requests().map(({ to, result }) => `${to} ${result}`)).toEqual(['STOP_COPY 0', 'RUNNING 0']);
   });
 });
 
