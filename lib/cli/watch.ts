@@ -2,7 +2,7 @@
  * What a device was last known to do, for the moment when nobody can ask it any more: the second signal ends the
  * process while a request may be under way.
  */
-import type { OpenDevice } from '../device/types.ts';
+import type { Leaving, OpenDevice } from '../device/types.ts';
 import { stateName } from '../protocol/index.ts';
 
 export interface DeviceWatch {
@@ -15,6 +15,7 @@ export interface DeviceWatch {
 export function watchDevice(device: OpenDevice): DeviceWatch {
   let known: string | null = null;
   let pending: string | null = null;
+  let leaving: Leaving | undefined;
   let closed = false;
   /** Until it is read again nothing is known: a request that failed may have left the device anywhere on the way. */
   const asking = async (what: string, request: () => Promise<void>) => {
@@ -26,6 +27,8 @@ export function watchDevice(device: OpenDevice): DeviceWatch {
       pending = null;
     }
   };
+  const requestFor = (to: number) =>
+    `the request for ${stateName(to)}${known === null ? '' : ` (from ${known})`}`;
   const noting: Partial<OpenDevice> = {
     async state() {
       const state = await device.state();
@@ -33,9 +36,21 @@ export function watchDevice(device: OpenDevice): DeviceWatch {
       return state;
     },
     async setState(to) {
-      const from = known === null ? '' : ` (from ${known})`;
-      await asking(`the request for ${stateName(to)}${from}`, () => device.setState(to));
+      await asking(requestFor(to), () => device.setState(to));
       known = stateName(to);
+    },
+    async transferring(work, request) {
+      leaving = request;
+      try {
+        return await device.transferring(work, request);
+      } finally {
+        leaving = undefined;
+        if (request !== undefined && request.since() !== 0n) known = null;
+      }
+    },
+    async asked(to, left) {
+      known = left.error === null ? stateName(to) : null;
+      await device.asked(to, left);
     },
     reset: () => asking('a reset', () => device.reset()),
     async close() {
@@ -57,8 +72,9 @@ export function watchDevice(device: OpenDevice): DeviceWatch {
     describe() {
       if (closed) return null;
       const { address } = device.facts;
-      if (known !== null) return `${address}: last known state ${known}`;
-      const why = pending === null ? '' : `: ${pending} had not been answered`;
+      const asked = leaving !== undefined && leaving.since() !== 0n ? requestFor(leaving.to) : pending;
+      if (known !== null && asked === null) return `${address}: last known state ${known}`;
+      const why = asked === null ? '' : `: ${asked} had not been answered`;
       return `${address}: state unknown${why}; a reset may be required (vfio-migrate reset ${address})`;
     },
   };

@@ -97,8 +97,8 @@ export class Timeline {
   }
 
   /** A request for a state came back; `errno` null: it was done. */
-  asked(to: string, began: bigint, errno: string | null): void {
-    this.#arc({ at: began, ns: now() - began, ...this.#device, from: this.#state, to }, errno);
+  asked(to: string, began: bigint, errno: string | null, ended = now()): void {
+    this.#arc({ at: began, ns: ended - began, ...this.#device, from: this.#state, to }, errno);
   }
 
   /** A reset came back. */
@@ -137,8 +137,8 @@ export class Timeline {
     this.#begin(null, direction, now());
   }
 
-  progress(bytes: bigint): void {
-    if (this.#running !== null) this.#progress(this.#running, bytes);
+  progress(bytes: bigint, at = now()): void {
+    if (this.#running !== null) this.#progress(this.#running, bytes, at);
   }
 
   /** One more of the same check: of another device, or of bare requests. */
@@ -173,9 +173,8 @@ export class Timeline {
     return this.#running;
   }
 
-  #progress(running: Running, bytes: bigint): void {
+  #progress(running: Running, bytes: bigint, at = now()): void {
     const { transfer, points } = running;
-    const at = now();
     transfer.ns = at - transfer.at;
     if (bytes <= transfer.bytes) return;
     transfer.bytes = bytes;
@@ -196,6 +195,8 @@ export class Timeline {
     if (running === null) return;
     const { transfer, points } = running;
     stall(running, transfer.at + transfer.ns);
+    // Told of late, while the end has a time of its own.
+    while (points.length > 1 && points.at(-1)![0] > Number(transfer.ns)) points.pop();
     const [ns, bytes] = points.at(-1) as [number, number];
     const last: [number, number] = [Number(transfer.ns), Number(transfer.bytes)];
     if (ns !== last[0] || bytes !== last[1]) points.push(last);

@@ -12,7 +12,16 @@ import {
   supports,
   unknownCapabilities,
 } from '../protocol/states.ts';
-import type { Descriptors, DeviceFacts, Host, MigrationSupport, OpenDevice, Owner, Via } from './types.ts';
+import type {
+  Descriptors,
+  DeviceFacts,
+  Host,
+  Left,
+  MigrationSupport,
+  OpenDevice,
+  Owner,
+  Via,
+} from './types.ts';
 
 /** How long a contended reset is tried again, and how often (uAPI §1.8: the kernel's own tests do 20 × 10 ms). */
 const RESET_PATIENCE_MS = 200;
@@ -187,7 +196,8 @@ export class VfioDevice implements OpenDevice {
     });
   }
 
-  async asked(to: number, done: boolean): Promise<void> {
+  async asked(to: number, { error }: Left): Promise<void> {
+    const done = error === null;
     this.#known = done ? to : null;
     if (done && sessionOf(to) !== this.#session) await this.#endSession();
   }

@@ -1,5 +1,11 @@
 /** Shapes that `device` gives to the layers above. */
-import type { NativeDataFd, NativeDevice, NativeKernel, NativePeer } from '../binding/types.ts';
+import type {
+  NativeDataFd,
+  NativeDevice,
+  NativeKernel,
+  NativePeer,
+  TransferResult,
+} from '../binding/types.ts';
 import type { VfioMigrateError } from '../protocol/errors.ts';
 
 /** Where requests and file reads go: the running Linux, or a mock kernel. Everything takes one; nothing finds one by itself. */
@@ -104,6 +110,16 @@ export interface Owner {
 /** The kernel's numbers of a device's descriptors; null where nothing is open. Lent: only the device closes them. */
 export type Descriptors = Awaited<ReturnType<NativeDevice['descriptors']>>;
 
+/** A request that a transfer makes at its end (`leave` in binding/types.ts). */
+export interface Leaving {
+  readonly to: number;
+  /** When it was made, CLOCK_MONOTONIC nanoseconds; 0 before. */
+  readonly since: () => bigint;
+}
+
+/** What came of it. */
+export type Left = NonNullable<TransferResult['left']>;
+
 /**
  * An open device. One request at a time; a state change while a data fd is being read or written is refused
  * (`session-active`). Requests that K-10 forbids never reach the kernel (`request-refused`).
@@ -131,8 +147,8 @@ export interface OpenDevice {
    * The errno is raised as it is.
    */
   setState(to: number): Promise<void>;
-  /** A transfer has made that request for `to` (`leave` in binding/types.ts), and `done` says whether it succeeded: the bookkeeping. */
-  asked(to: number, done: boolean): Promise<void>;
+  /** A transfer has made that request for `to` (`leave` in binding/types.ts), and this came of it: the bookkeeping. */
+  asked(to: number, left: Left): Promise<void>;
   /** MIG_DATA_SIZE; null when the kernel has it not, or the value cannot be one (uAPI §1.5: xe's negative errno). */
   dataSize(): Promise<bigint | null>;
   /** Opt in to feature 12, before PRE_COPY is entered. */
@@ -156,9 +172,9 @@ export interface OpenDevice {
   writeRegion(index: number, offset: bigint, data: Uint8Array): Promise<void>;
   /**
    * Marks the data fd as in use while `work` runs. Rejects `session-active` when it is in use already or the state is
-   * being changed, `request-refused` when there is none.
+   * being changed, `request-refused` when there is none. `leaving`: the request that `work` makes at its end.
    */
-  transferring<T>(work: () => Promise<T>): Promise<T>;
+  transferring<T>(work: () => Promise<T>, leaving?: Leaving): Promise<T>;
   descriptors(): Promise<Descriptors>;
   /**
    * Sends `data` and all descriptors, in the order of {@link Descriptors}, over a connected socket, in one message; behind

@@ -1,6 +1,6 @@
 /** One device of a save: what it is found in, what it is asked for, and its bytes into the common output. */
 import { loadBinding } from '../binding/index.ts';
-import type { NativeDataFd, NativeFrameOutput, TransferResult } from '../binding/types.ts';
+import type { NativeDataFd, NativeFrameOutput, NativeTransfer, TransferResult } from '../binding/types.ts';
 import type { MigrationSupport, OpenDevice } from '../device/types.ts';
 import { isErrno, type KnownState, State, stateName, VfioMigrateError } from '../protocol/index.ts';
 import type { DeviceConfig, StateFileWriter } from '../statefile/index.ts';
@@ -221,7 +221,7 @@ export class SaveSource {
     this.trail.track?.done(result.left?.startNs);
     if (leaveFor !== undefined && result.left !== null) {
       this.asked = { from: phase, to: leaveFor, ...result.left };
-      await this.device.asked(leaveFor, result.left.error === null);
+      await this.device.asked(leaveFor, result.left);
     }
     await this.#ended(phase, result);
   }
@@ -279,6 +279,9 @@ export class SaveSource {
   #transfer(phase: KnownState, sink: FrameSink, { limit, leaveFor }: RoundEnd): Promise<TransferResult> {
     const { output, writer, frames, frameSize, lesserFrameSize, signal, onBytes } = sink;
     const told = onBytes && ((bytes: bigint) => onBytes(this, phase, bytes));
+    let started: NativeTransfer | undefined;
+    const leaving =
+      leaveFor === undefined ? undefined : { to: leaveFor, since: () => started?.asked() ?? 0n };
     const move = async (hears: ((bytes: bigint) => void) | undefined) => {
       const transfer = loadBinding().startTransfer({
         source: { kind: 'data-fd', fd: this.#dataFd },
@@ -292,17 +295,16 @@ export class SaveSource {
         ...(limit === undefined ? {} : { limit }),
         ...(leaveFor === undefined ? {} : { leave: { from: phase, to: leaveFor } }),
       });
+      started = transfer;
       const watched =
-        leaveFor === undefined
-          ? undefined
-          : watchArc(this.device, { from: phase, to: leaveFor }, () => transfer.asked(), this.trail);
+        leaving && watchArc(this.device, { from: phase, to: leaving.to }, leaving.since, this.trail);
       try {
         return await watchTransfer(transfer, { signal, onBytes: hears });
       } finally {
         watched?.();
       }
     };
-    return this.device.transferring(() => onTrack(this.trail.track, stateName(phase), told, move));
+    return this.device.transferring(() => onTrack(this.trail.track, stateName(phase), told, move), leaving);
   }
 
   get #dataFd(): NativeDataFd {

@@ -1,6 +1,6 @@
 /** A device whose requests for states and whose transfers are noted in a timeline. */
 import { now, type Timeline } from '../conformance/timeline.ts';
-import type { OpenDevice } from '../device/types.ts';
+import type { Leaving, OpenDevice } from '../device/types.ts';
 import { isErrno, State, stateName, VfioMigrateError } from '../protocol/index.ts';
 
 export interface Recorded {
@@ -32,7 +32,7 @@ export function recorded(device: OpenDevice, timeline: Timeline): Recorded {
     }
   }
 
-  const noted: Pick<OpenDevice, 'state' | 'setState' | 'reset' | 'transferring'> = {
+  const noted: Pick<OpenDevice, 'state' | 'setState' | 'asked' | 'reset' | 'transferring'> = {
     async state() {
       const state = await device.state();
       timeline.observed(stateName(state));
@@ -47,25 +47,31 @@ export function recorded(device: OpenDevice, timeline: Timeline): Recorded {
         (began, errno) => timeline.asked(stateName(to), began, errno),
       );
     },
+    async asked(to, left) {
+      const { startNs, endNs, error } = left;
+      timeline.asked(stateName(to), startNs, error === null ? null : nameOf(error), endNs);
+      await device.asked(to, left);
+    },
     async reset() {
       await timed(
         () => device.reset(),
         (began, errno) => timeline.reset(began, errno),
       );
     },
-    async transferring<T>(work: () => Promise<T>): Promise<T> {
+    async transferring<T>(work: () => Promise<T>, leaving?: Leaving): Promise<T> {
       return await device.transferring(async () => {
         timeline.begin(timeline.state === stateName(State.RESUMING) ? 'write' : 'read');
         try {
           const result = await work();
           const bytes = bytesOf(result) ?? expected ?? 0n;
-          timeline.progress(bytes);
+          // The mover's own time, where it tells: a request may have followed.
+          timeline.progress(bytes, endOf(result));
           before += bytes;
           return result;
         } finally {
           timeline.ended();
         }
-      });
+      }, leaving);
     },
   };
   return {
@@ -82,6 +88,12 @@ export function recorded(device: OpenDevice, timeline: Timeline): Recorded {
       expected = bytes;
     },
   };
+}
+
+/** When the last byte moved, when a transfer's result tells. */
+function endOf(result: unknown): bigint | undefined {
+  const endNs = (result as { readonly endNs?: unknown } | null | undefined)?.endNs;
+  return typeof endNs === 'bigint' ? endNs : undefined;
 }
 
 /** How many bytes a transfer has moved, when its result tells. */

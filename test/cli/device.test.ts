@@ -349,6 +349,22 @@ describe('signals', () => {
     expect(await readdir(dir.path)).toEqual(['scenario.json']);
   });
 
+  it('the second tells of the request that follows the last byte, too', async () => {
+    const child = start([
+      ...scenario([nic({ arc_delay_ms: { 'STOP_COPY>STOP': 60_000 } })]),
+      ...['save', '--no-precopy', NIC, '-o', dir.file('x.vfmig')],
+    ]);
+    const outcome = ended(child);
+    await until(partial);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    child.kill('SIGINT');
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    child.kill('SIGINT');
+    const done = await outcome;
+    expect(done.signal).toBe('SIGINT');
+    expect(done.stderr).toMatch(/state unknown: the request for RUNNING \(from STOP_COPY\) had not been/);
+  });
+
   it('a reader who goes away unwinds a save, too', () => {
     const mock = slow().join(' ');
     const { stdout } = shell(

@@ -20,6 +20,12 @@ class Device {
     this.#state = to;
   }
 
+  async asked(): Promise<void> {}
+
+  async transferring<T>(work: () => Promise<T>): Promise<T> {
+    return work();
+  }
+
   async reset(): Promise<void> {
     this.#state = State.RUNNING;
   }
@@ -62,6 +68,28 @@ describe('what is known of a device when the process must leave', () => {
     device.hang = false;
     device.refuse = true;
     await expect(watch.device.setState(State.STOP)).rejects.toThrow('EIO');
+    expect(watch.describe()).toMatch(/state unknown; a reset/);
+  });
+
+  it('is unknown from when a transfer makes a request until that is answered', async () => {
+    const { watch } = watched();
+    await watch.device.setState(State.STOP_COPY);
+    let since = 0n;
+    const left = { startNs: 1n, endNs: 2n, error: null };
+    await watch.device.transferring(
+      async () => {
+        expect(watch.describe()).toBe('mdev:x: last known state STOP_COPY');
+        since = 1n;
+        expect(watch.describe()).toContain(
+          'state unknown: the request for RUNNING (from STOP_COPY) had not been answered',
+        );
+      },
+      { to: State.RUNNING, since: () => since },
+    );
+    expect(watch.describe()).toMatch(/state unknown; a reset/);
+    await watch.device.asked(State.RUNNING, left);
+    expect(watch.describe()).toBe('mdev:x: last known state RUNNING');
+    await watch.device.asked(State.RUNNING, { ...left, error: new Error('EIO') as never });
     expect(watch.describe()).toMatch(/state unknown; a reset/);
   });
 
