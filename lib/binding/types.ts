@@ -303,7 +303,7 @@ export interface NativeDataFd {
   }>;
   /**
    * Ends the calls that are running or queued, a transfer included, with `ERR_CANCELED`. One that the driver has done
-   * already keeps its result. The fd stays usable.
+   * already keeps its result. The fd stays usable. The request of `leave` is waited for (K-4).
    */
   cancel(): void;
   close(): Promise<void>;
