@@ -74,8 +74,8 @@ __attribute__((target("popcnt"))) uint64_t CountPopcnt(const uint64_t* words, si
 
 #define VFM_AVX2_TARGET __attribute__((target("avx2,popcnt")))
 
-/* What is read so far ahead is there when it is needed: processors fetch by themselves, but not over the end of a
- * page, and no more than a part of what memory gives. Behind the end of the bitmap it does nothing. */
+/* What is read so far ahead is there when it is needed: processors fetch by themselves, but not over the end
+ * of a page, and no more than a part of what memory gives. Behind the end of the bitmap it does nothing. */
 constexpr size_t kAhead = 1024;
 inline void FetchAhead(const uint64_t* words) {
   _mm_prefetch(reinterpret_cast<const char*>(words + kAhead), _MM_HINT_T0);
