@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -23,9 +24,10 @@ constexpr int kZeroWrites = 3;
 
 // How many buffers are moved to find out whether one thread is faster or two, and how many in the faster way
 // before it is found out again: by then the sink's cache may be full, or other processes may want the
-// processors.
+// processors. Twice as many each time when it is what it was, up to the most.
 constexpr size_t kTrial = 32;
 constexpr size_t kStay = 512;
+constexpr size_t kMostStay = 2048;
 // What handing a buffer to another thread costs at the least, and what part of the time two threads must be
 // able to save: they take more of the processors', which the other end of a pipe may need. Where no more can
 // be had, there is nothing to be found out.
@@ -140,22 +142,32 @@ class Transfer::Pump {
     return result >= 0;
   }
 
+  struct Way {
+    bool two_threads;
+    uint32_t frame_size;
+    bool operator==(const Way&) const = default;
+  };
+
   // In the way that proves to be the faster one: how much two threads give depends on what both sides wait
   // for, and on what else the machine does; which frames are the better ones for a pipe, on how its other end
   // reads.
   void MoveAll() {
     const int processors = spec_.sink.kind == SinkKind::kNone ? 1 : Processors();
-    for (;;) {
+    size_t stay = kStay;
+    for (std::optional<Way> before;;) {
       const bool crowded = running.load(std::memory_order_relaxed) >= processors;
       const Trial one = TryFrames(crowded);
       if (!one.more) return;
-      bool share = !crowded && one.times.CanBeShared();
+      bool share = !crowded && one.times.CanBeShared(Buffers(kTrial));
       if (share) {
         const Trial two = Try([this] { return RunTwoThreads(Buffers(kTrial)); });
         if (!two.more) return;
         share = two.ns_per_byte < one.ns_per_byte;
       }
-      if (!(share ? RunTwoThreads(Buffers(kStay)) : RunOneThread(Buffers(kStay)))) return;
+      const Way way = {share, frame_size_};
+      stay = before == way ? std::min(2 * stay, kMostStay) : kStay;
+      before = way;
+      if (!(share ? RunTwoThreads(Buffers(stay)) : RunOneThread(Buffers(stay)))) return;
     }
   }
 
@@ -164,10 +176,10 @@ class Transfer::Pump {
     uint64_t read = 0, seal = 0, write = 0;
 
     // Either side may seal.
-    [[nodiscard]] bool CanBeShared() const {
+    [[nodiscard]] bool CanBeShared(size_t buffers) const {
       const uint64_t one = read + seal + write;
       const uint64_t two = std::min(std::max(read + seal, write), std::max(read, seal + write));
-      return one - two > std::max(kTrial * kHandOverNs, one / kLeastPart);
+      return one - two > std::max(buffers * kHandOverNs, one / kLeastPart);
     }
   };
 
@@ -176,9 +188,9 @@ class Transfer::Pump {
     double ns_per_byte;
     Times times;  // of one thread
   };
-  template <class Way>
-  Trial Try(Way way) {
-    const bool more = way();
+  template <class Run>
+  Trial Try(Run run) {
+    const bool more = run();
     return {more,
             static_cast<double>(MonotonicNs() - warm_ns_) /
                 static_cast<double>(std::max<uint64_t>(progress() - warm_bytes_, 1)),

@@ -140,11 +140,26 @@ class FrameReader final : public TransferReader {
   }
 
  private:
-  // From what the caller had read already, then from the source.
+  // From what was read already, then from the source.
   long ReadHeader(Interruptible& thread, uint8_t* out, size_t length) {
-    if (given_.empty()) return ReadFully(thread, out, length);
-    std::copy_n(given_.begin(), length, out);
-    given_.erase(given_.begin(), given_.begin() + static_cast<long>(length));
+    const size_t known = std::min(length, given_.size());
+    std::copy_n(given_.begin(), known, out);
+    given_.erase(given_.begin(), given_.begin() + static_cast<long>(known));
+    const long got = known < length ? ReadFully(thread, out + known, length - known) : 0;
+    return got < 0 ? got : static_cast<long>(known) + got;
+  }
+
+  // A frame's bytes, and as much of the section header behind them as is there already: each read of a pipe
+  // waits for a write of its other end.
+  long ReadPayload(Interruptible& thread, uint8_t* buffer, size_t length) {
+    size_t have = 0;
+    while (have < length) {
+      const long got = Read(thread, buffer + have, length + kSectionHeaderSize - have);
+      if (got < 0) return got;
+      if (got == 0) return static_cast<long>(have);
+      have += static_cast<size_t>(got);
+    }
+    given_.assign(buffer + length, buffer + have);
     return static_cast<long>(length);
   }
 
@@ -178,9 +193,9 @@ class FrameReader final : public TransferReader {
     }
 
     const auto bytes = static_cast<size_t>(section.length - kFrameHeaderSize);
-    slot.buffer.Reserve(0, std::max(slot.bytes + bytes, kUnit), slot.bytes);
+    slot.buffer.Reserve(0, std::max(slot.bytes + bytes, kUnit) + kSectionHeaderSize, slot.bytes);
     uint8_t* payload = slot.buffer.payload() + slot.bytes;
-    got = ReadFully(thread, payload, bytes);
+    got = ReadPayload(thread, payload, bytes);
     if (got != static_cast<long>(bytes)) return Truncated(got);
     if (Crc32c(Crc32c(0, frame_bytes, kFrameHeaderSize), payload, bytes) != section.payload_crc) {
       return Fail("ERR_FRAME_CRC");
