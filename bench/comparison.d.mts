@@ -3,6 +3,7 @@ export interface Figure {
   readonly quartiles?: readonly number[];
   readonly aim?: readonly ['least' | 'most', number];
   readonly unit: string;
+  readonly met?: boolean;
 }
 
 export interface Figures {

@@ -25,6 +25,15 @@ describe('a later run of the benchmark', () => {
     expect(comparison(took(1), took(0.89)).worse).toBe(0);
   });
 
+  test('is worse when a time does not meet its aim any more', () => {
+    const time = (value: number) => ({
+      figures: { it: { value, aim: ['most', 200] as Aim, unit: 'us', met: value <= 200 } },
+    });
+    expect(comparison(time(100), time(199)).worse).toBe(0);
+    expect(comparison(time(199), time(201)).worse).toBe(1);
+    expect(comparison(time(300), time(400)).worse).toBe(0);
+  });
+
   test.each([
     ['the same', BASE],
     ['a twentieth less', times(0.95)],
