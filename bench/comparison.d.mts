@@ -10,4 +10,4 @@ export interface Figures {
   readonly figures: Readonly<Record<string, Figure>>;
 }
 
-export function comparison(base: Figures, now: Figures): { lines: string[]; worse: number };
+export function comparison(base: Figures, now: Figures): { lines: string[]; worse: string[] };

@@ -9,11 +9,11 @@ const ABSOLUTE = new Set(['us', 'ms']);
  * are worse than the median was: some slow turns of a machine that does other things are no change of the program. A time is
  * worse when it met its aim, and does not any more.
  *
- * @returns {{ lines: string[], worse: number }}
+ * @returns {{ lines: string[], worse: string[] }}
  */
 export function comparison(base, now) {
   const lines = [];
-  let worse = 0;
+  const worse = [];
   for (const [id, figure] of Object.entries(now.figures)) {
     const before = base.figures[id];
     if (before === undefined) {
@@ -27,7 +27,7 @@ export function comparison(base, now) {
       ? change <= -NOTICED && high < before.value
       : change >= NOTICED && low > before.value;
     const bad = ABSOLUTE.has(figure.unit) ? before.met && !figure.met : changed;
-    if (bad) worse++;
+    if (bad) worse.push(id);
     const percent = `${change >= 0 ? '+' : ''}${(change * 100).toFixed(1)} %`;
     lines.push(
       `${id.padEnd(14)} ${before.value.toFixed(2).padStart(8)} → ${figure.value.toFixed(2).padStart(8)} ${figure.unit.padEnd(13)} ${percent.padStart(9)}${bad ? '  WORSE' : ''}`,
@@ -37,7 +37,9 @@ export function comparison(base, now) {
     if (now.figures[id] === undefined) lines.push(`${id.padEnd(14)} was not measured`);
   }
   lines.push(
-    worse === 0 ? 'nothing is worse by a tenth' : `${worse} figure${worse === 1 ? '' : 's'} worse by a tenth`,
+    worse.length === 0
+      ? 'nothing is worse by a tenth'
+      : `${worse.length} figure${worse.length === 1 ? '' : 's'} worse by a tenth`,
   );
   return { lines, worse };
 }

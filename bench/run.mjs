@@ -69,17 +69,7 @@ if (results.machine.reportsFreePages)
     'free pages go back to the host, and return slowly: figures of files scatter (docs/performance.md)',
   );
 console.log(`state of ${bytes / MIB} MiB, ${runs} turns, medians (least .. most)\n`);
-for (const { figures, measure } of wanted) {
-  const values = await measure({ bytes, runs });
-  for (const figure of figures) {
-    results.figures[figure.id] = {
-      ...figure,
-      ...values[figure.id],
-      met: met(figure, values[figure.id].value),
-    };
-    console.log(line(figure, values[figure.id]));
-  }
-}
+for (const measurement of wanted) await take(measurement);
 if (options.plot !== undefined) {
   results.growth = await measureGrowth();
   writeFileSync(options.plot, draw(results));
@@ -89,11 +79,32 @@ if (options.json !== undefined) {
   mkdirSync(dirname(options.json), { recursive: true });
   writeFileSync(options.json, `${JSON.stringify(results, null, 2)}\n`);
 }
-if (options.compare !== undefined) {
-  const { lines, worse } = comparison(JSON.parse(readFileSync(options.compare, 'utf8')), results);
-  console.log(`\nagainst ${options.compare}:`);
+if (options.compare !== undefined) await compareWith(options.compare);
+
+/** Measures, keeps, and prints. */
+async function take({ figures, measure }) {
+  const values = await measure({ bytes, runs });
+  for (const figure of figures) {
+    const measured = values[figure.id];
+    results.figures[figure.id] = { ...figure, ...measured, met: met(figure, measured.value) };
+    console.log(line(figure, measured));
+  }
+}
+
+/** What is worse is measured once more: a machine has slow minutes, and a change of the program does not pass. */
+async function compareWith(file) {
+  const base = JSON.parse(readFileSync(file, 'utf8'));
+  const { worse } = comparison(base, results);
+  const again = wanted.filter(({ figures }) => figures.some(({ id }) => worse.includes(id)));
+  if (again.length > 0) console.log('\nworse, so once more:');
+  const first = { ...results.figures };
+  for (const measurement of again) await take(measurement);
+  // What was not worse the first time stays so.
+  for (const id of Object.keys(first)) if (!worse.includes(id)) results.figures[id] = first[id];
+  const { lines, worse: still } = comparison(base, results);
+  console.log(`\nagainst ${file}:`);
   for (const text of lines) console.log(text);
-  if (worse > 0) process.exitCode = 1;
+  if (still.length > 0) process.exitCode = 1;
 }
 
 /** One figure, a line: what, value, spread, aim, whether it is met, and what helps to judge it. */

@@ -28,18 +28,19 @@ constexpr int kZeroWrites = 3;
 constexpr size_t kTrial = 32;
 constexpr size_t kStay = 512;
 constexpr size_t kMostStay = 2048;
-// What handing a buffer to another thread costs at the least, and what part of the time two threads must be
-// able to save: they take more of the processors', which the other end of a pipe may need. Where no more can
-// be had, there is nothing to be found out.
+// What handing a buffer to another thread costs at the least. When two threads could save no more than that,
+// there is nothing to be found out.
 constexpr uint64_t kHandOverNs = 10'000;
-constexpr uint64_t kLeastPart = 5;
+// What part of the time two threads must be able to save where a pipe is at one end: what they take of the
+// processors is the other end's.
+constexpr uint64_t kPipePart = 5;
 
 // Buffers between two threads. With two, one side's hiccup stops the other; and the writer would take each
 // buffer out of the cache of the reader's processor, which costs more than taking it out of the one they
 // share.
 constexpr size_t kSlots = 4;
-// Buffers that hold more than this are two.
-constexpr size_t kGreatSlot = 2u << 20;
+// Buffers that hold more than this, and what stands around it, are two.
+constexpr size_t kGreatSlot = (2u << 20) + 4096;
 
 // A thread that waits no longer than that does not sleep: being woken would take as long.
 constexpr uint64_t kSpinNs = 50'000;
@@ -87,6 +88,7 @@ class Transfer::Pump {
                   TransferSide::kSink, error))) {
       return false;
     }
+    piped_ = source.is_pipe() || sink.is_pipe();
     reader_ = TransferReader::Create(spec_, std::move(source));
     sink_ = std::move(sink);
     return true;
@@ -158,7 +160,7 @@ class Transfer::Pump {
       const bool crowded = running.load(std::memory_order_relaxed) >= processors;
       const Trial one = TryFrames(crowded);
       if (!one.more) return;
-      bool share = !crowded && one.times.CanBeShared(Buffers(kTrial));
+      bool share = !crowded && one.times.Gain() > LeastGain(one.times);
       if (share) {
         const Trial two = Try([this] { return RunTwoThreads(Buffers(kTrial)); });
         if (!two.more) return;
@@ -175,13 +177,16 @@ class Transfer::Pump {
   struct Times {
     uint64_t read = 0, seal = 0, write = 0;
 
-    // Either side may seal.
-    [[nodiscard]] bool CanBeShared(size_t buffers) const {
-      const uint64_t one = read + seal + write;
-      const uint64_t two = std::min(std::max(read + seal, write), std::max(read, seal + write));
-      return one - two > std::max(buffers * kHandOverNs, one / kLeastPart);
+    [[nodiscard]] uint64_t All() const { return read + seal + write; }
+    // Of two threads, at the most. Either side may seal.
+    [[nodiscard]] uint64_t Gain() const {
+      return All() - std::min(std::max(read + seal, write), std::max(read, seal + write));
     }
   };
+
+  [[nodiscard]] uint64_t LeastGain(const Times& times) const {
+    return std::max(Buffers(kTrial) * kHandOverNs, piped_ ? times.All() / kPipePart : 0);
+  }
 
   struct Trial {
     bool more;
@@ -389,6 +394,7 @@ class Transfer::Pump {
   const TransferSpec spec_;
   std::unique_ptr<TransferReader> reader_;
   Port sink_;
+  bool piped_ = false;
   // With two threads slot i belongs to the writer while `full`, else to the reader.
   Slot slots_[kSlots];
   size_t slots_used_ = kSlots;
