@@ -8,32 +8,19 @@
 #include <condition_variable>
 #include <mutex>
 #include <new>
-#include <optional>
 #include <system_error>
 #include <thread>
 #include <utility>
 
 #include "clock.h"
 #include "transfer_reader.h"
+#include "transfer_way.h"
 
 namespace vfm {
 namespace {
 
 // A sink that takes nothing is asked this often (K-7 a).
 constexpr int kZeroWrites = 3;
-
-// How many buffers are moved to find out whether one thread is faster or two, and how many in the faster way
-// before it is found out again: by then the sink's cache may be full, or other processes may want the
-// processors. Twice as many each time when it is what it was, up to the most.
-constexpr size_t kTrial = 32;
-constexpr size_t kStay = 512;
-constexpr size_t kMostStay = 2048;
-// What handing a buffer to another thread costs at the least. When two threads could save no more than that,
-// there is nothing to be found out.
-constexpr uint64_t kHandOverNs = 10'000;
-// What part of the time two threads must be able to save where a pipe is at one end: what they take of the
-// processors is the other end's.
-constexpr uint64_t kPipePart = 5;
 
 // Buffers between two threads. With two, one side's hiccup stops the other; and the writer would take each
 // buffer out of the cache of the reader's processor, which costs more than taking it out of the one they
@@ -144,54 +131,31 @@ class Transfer::Pump {
     return result >= 0;
   }
 
-  struct Way {
-    bool two_threads;
-    uint32_t frame_size;
-    bool operator==(const Way&) const = default;
-  };
-
   // In the way that proves to be the faster one: how much two threads give depends on what both sides wait
   // for, and on what else the machine does; which frames are the better ones for a pipe, on how its other end
   // reads.
   void MoveAll() {
     const int processors = spec_.sink.kind == SinkKind::kNone ? 1 : Processors();
-    size_t stay = kStay;
-    for (std::optional<Way> before;;) {
+    Stays stays;
+    for (;;) {
       const bool crowded = running.load(std::memory_order_relaxed) >= processors;
       const Trial one = TryFrames(crowded);
       if (!one.more) return;
-      bool share = !crowded && one.times.Gain() > LeastGain(one.times);
+      bool share = !crowded && one.times.CanBeShared(Buffers(kTrial), piped_);
       if (share) {
         const Trial two = Try([this] { return RunTwoThreads(Buffers(kTrial)); });
         if (!two.more) return;
         share = two.ns_per_byte < one.ns_per_byte;
       }
-      const Way way = {share, frame_size_};
-      stay = before == way ? std::min(2 * stay, kMostStay) : kStay;
-      before = way;
+      const size_t stay = stays.In({share, frame_size_});
       if (!(share ? RunTwoThreads(Buffers(stay)) : RunOneThread(Buffers(stay)))) return;
     }
-  }
-
-  // What one thread took for a trial's buffers.
-  struct Times {
-    uint64_t read = 0, seal = 0, write = 0;
-
-    [[nodiscard]] uint64_t All() const { return read + seal + write; }
-    // Of two threads, at the most. Either side may seal.
-    [[nodiscard]] uint64_t Gain() const {
-      return All() - std::min(std::max(read + seal, write), std::max(read, seal + write));
-    }
-  };
-
-  [[nodiscard]] uint64_t LeastGain(const Times& times) const {
-    return std::max(Buffers(kTrial) * kHandOverNs, piped_ ? times.All() / kPipePart : 0);
   }
 
   struct Trial {
     bool more;
     double ns_per_byte;
-    Times times;  // of one thread
+    StepTimes times;  // of one thread
   };
   template <class Run>
   Trial Try(Run run) {
@@ -400,7 +364,7 @@ class Transfer::Pump {
   size_t slots_used_ = kSlots;
   uint32_t frame_size_ = 1;
   Interruptible reading_, writing_;
-  Times times_;
+  StepTimes times_;
   uint64_t warm_ns_ = 0, warm_bytes_ = 0;
   std::atomic<uint64_t> progress_{0};
   std::atomic<bool> writer_waits_{false};
