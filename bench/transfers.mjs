@@ -83,7 +83,7 @@ const PAIRS = {
 };
 
 /**
- * One pair: the fastest floor first, then `runs` turns of floor and ours. Gives the ratios of each turn: bytes a second
+ * One pair: the two fastest floors first, then `runs` turns of both and ours. Gives the ratios of each turn: bytes a second
  * (1 is the floor's), processor time a byte (1 is the floor's), and the peak memory of ours.
  */
 export async function compare(name, { bytes, runs, devices = 1 }) {

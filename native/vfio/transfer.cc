@@ -141,7 +141,9 @@ class Transfer::Pump {
       const bool crowded = running.load(std::memory_order_relaxed) >= processors;
       const Trial one = TryFrames(crowded);
       if (!one.more) return;
-      bool share = !crowded && one.times.CanBeShared(Buffers(kTrial), piped_);
+      // Soon looked at again: others come to their end.
+      if (crowded) continue;
+      bool share = one.times.CanBeShared(Buffers(kTrial), piped_);
       if (share) {
         const Trial two = Try([this] { return RunTwoThreads(Buffers(kTrial)); });
         if (!two.more) return;

@@ -25,11 +25,12 @@ describe('a later run of the benchmark', () => {
     expect(comparison(took(1), took(0.89)).worse).toHaveLength(0);
   });
 
-  test('is worse when a time does not meet its aim any more', () => {
+  test('is worse when a time has doubled, or does not meet its aim any more', () => {
     const time = (value: number) => ({
       figures: { it: { value, aim: ['most', 200] as Aim, unit: 'us', met: value <= 200 } },
     });
     expect(comparison(time(100), time(199)).worse).toHaveLength(0);
+    expect(comparison(time(50), time(100)).worse).toHaveLength(1);
     expect(comparison(time(199), time(201)).worse).toHaveLength(1);
     expect(comparison(time(300), time(400)).worse).toHaveLength(0);
   });
