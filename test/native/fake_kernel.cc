@@ -155,4 +155,21 @@ std::string SyscallOf(const vfm::TransferOutcome& outcome) {
   return outcome.error.syscall ? outcome.error.syscall : "";
 }
 
+Bytes SaveFrames(Kernel& kernel, vfm::TransferSpec spec, vfm::TransferOutcome* outcome) {
+  const File file = File::Memory();
+  spec.source.kernel = kernel.table();
+  spec.source.fd = kDataFd;
+  spec.sink.fd = file.fd();
+  *outcome = Run(spec);
+  return file.Content();
+}
+
+vfm::TransferOutcome LoadFrames(const Bytes& content, Kernel& kernel, vfm::TransferSpec spec) {
+  const File file = File::Memory(content);
+  spec.source.fd = file.fd();
+  spec.sink.kernel = kernel.table();
+  spec.sink.fd = kDataFd;
+  return Run(spec);
+}
+
 }  // namespace fake

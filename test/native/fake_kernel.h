@@ -80,6 +80,10 @@ vfm::TransferSpec Spec(vfm::SourceKind source, vfm::SinkKind sink);
 // Create() and Run(); a spec that is refused is a failed check.
 vfm::TransferOutcome Run(const vfm::TransferSpec& spec);
 
+// What a save writes of `kernel.data`.
+Bytes SaveFrames(Kernel& kernel, vfm::TransferSpec spec, vfm::TransferOutcome* outcome);
+vfm::TransferOutcome LoadFrames(const Bytes& content, Kernel& kernel, vfm::TransferSpec spec);
+
 // Frames as a state file has them, by the plain way: one buffer, one CRC over everything.
 struct FrameSpec {
   uint32_t stream;

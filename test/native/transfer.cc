@@ -2,7 +2,6 @@
 #include "vfio/transfer.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -29,24 +28,6 @@ Bytes Concatenate(const std::vector<Bytes>& parts) {
   Bytes all;
   for (const Bytes& part : parts) all.insert(all.end(), part.begin(), part.end());
   return all;
-}
-
-// What a save writes of `kernel.data`.
-Bytes SaveFrames(Kernel& kernel, TransferSpec spec, TransferOutcome* outcome) {
-  const File file = File::Memory();
-  spec.source.kernel = kernel.table();
-  spec.source.fd = kDataFd;
-  spec.sink.fd = file.fd();
-  *outcome = Run(spec);
-  return file.Content();
-}
-
-TransferOutcome LoadFrames(const Bytes& content, Kernel& kernel, TransferSpec spec) {
-  const File file = File::Memory(content);
-  spec.source.fd = file.fd();
-  spec.sink.kernel = kernel.table();
-  spec.sink.fd = kDataFd;
-  return Run(spec);
 }
 
 }  // namespace
@@ -329,82 +310,6 @@ TEST(transfer_through_nonblocking_pipes) {
   CHECK(received == data);
 }
 
-namespace {
-
-// Payload bytes of each frame, in order.
-std::vector<size_t> FrameSizes(const Bytes& file) {
-  std::vector<size_t> sizes;
-  SectionHeader section;
-  for (size_t at = 0; at + kDataPrefixSize <= file.size() && DecodeSectionHeader(file.data() + at, &section);
-       at += kSectionHeaderSize + section.length) {
-    sizes.push_back(section.length - kFrameHeaderSize);
-  }
-  return sizes;
-}
-
-TransferSpec TwoSizes() {
-  TransferSpec spec = Spec(SourceKind::kDataFd, SinkKind::kFrames);
-  spec.frame_size = 4096;
-  spec.lesser_frame_size = 1024;
-  return spec;
-}
-
-}  // namespace
-
-// Both sizes are tried, and what arrives is one file, whichever was faster.
-TEST(transfer_tries_both_sizes_of_frames_into_a_pipe) {
-  Kernel source;
-  source.data = Pattern(3 * kMiB + 17);
-  Pipe pipe = MakePipe(0);
-  Bytes file;
-  std::thread taker([&] {
-    Bytes buffer(12345);
-    for (ssize_t got; (got = read(pipe.reader.fd(), buffer.data(), buffer.size())) > 0;) {
-      file.insert(file.end(), buffer.begin(), buffer.begin() + got);
-    }
-  });
-  TransferSpec spec = TwoSizes();
-  spec.source.kernel = source.table();
-  spec.source.fd = kDataFd;
-  spec.sink.fd = pipe.writer.fd();
-  const TransferOutcome saved = Run(spec);
-  pipe.writer.Close();
-  taker.join();
-  CHECK(saved.ok);
-  const std::vector<size_t> sizes = FrameSizes(file);
-  CHECK_EQ(saved.result.frames, sizes.size());
-  CHECK_EQ(saved.result.crc, Crc32c(0, file.data(), file.size()));
-  for (size_t i = 0; i + 1 < sizes.size(); ++i) CHECK(sizes[i] == 4096 || sizes[i] == 1024);
-  CHECK_EQ(sizes.front(), 4096u);
-  CHECK_EQ(std::count(sizes.begin(), sizes.begin() + 200, 1024u) >= 64, true);
-
-  Kernel target;
-  CHECK(LoadFrames(file, target, Spec(SourceKind::kFrames, SinkKind::kDataFd)).ok);
-  CHECK(target.written == source.data);
-}
-
-// A file has the greater ones, and the lesser ones while all processors have a transfer.
-TEST(transfer_frames_of_a_file_are_lesser_where_many_run) {
-  cpu_set_t before, one;
-  CHECK_EQ(sched_getaffinity(0, sizeof(before), &before), 0);
-  for (const bool crowded : {false, true}) {
-    if (!crowded && CPU_COUNT(&before) < 2) continue;
-    CPU_ZERO(&one);
-    for (size_t cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-      if (CPU_ISSET(cpu, &before) && CPU_COUNT(&one) == 0) CPU_SET(cpu, &one);
-    }
-    if (crowded) CHECK_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
-    Kernel source;
-    source.data = Pattern(256 << 10);
-    TransferOutcome outcome;
-    const Bytes file = SaveFrames(source, TwoSizes(), &outcome);
-    sched_setaffinity(0, sizeof(before), &before);
-    CHECK(outcome.ok);
-    for (const size_t size : FrameSizes(file)) CHECK_EQ(size, crowded ? 1024u : 4096u);
-    CHECK_EQ(outcome.result.crc, Crc32c(0, file.data(), file.size()));
-  }
-}
-
 // A driver whose poll says "ready" while its read says EAGAIN: waited for, and not at full speed.
 TEST(transfer_eagain_of_a_data_fd_is_waited_out) {
   Kernel source;
@@ -448,24 +353,6 @@ TEST(transfer_closes_its_duplicates) {
   char buffer[20];
   CHECK_EQ(read(pipe.reader.fd(), buffer, sizeof(buffer)), 10);
   CHECK_EQ(read(pipe.reader.fd(), buffer, sizeof(buffer)), 0);  // nobody else holds the writing end
-}
-
-TEST(transfer_on_one_processor) {
-  cpu_set_t before, one;
-  CHECK_EQ(sched_getaffinity(0, sizeof(before), &before), 0);
-  CPU_ZERO(&one);
-  for (size_t cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (CPU_ISSET(cpu, &before) && CPU_COUNT(&one) == 0) CPU_SET(cpu, &one);
-  }
-  CHECK_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
-  Kernel source;
-  source.data = Pattern(3 * kMiB + 9);
-  TransferOutcome outcome;
-  const Bytes file = SaveFrames(source, Spec(SourceKind::kDataFd, SinkKind::kFrames), &outcome);
-  Kernel target;
-  CHECK(LoadFrames(file, target, Spec(SourceKind::kFrames, SinkKind::kDataFd)).ok);
-  CHECK(target.written == source.data);
-  sched_setaffinity(0, sizeof(before), &before);
 }
 
 TEST(transfer_times_are_in_order) {
